@@ -1,0 +1,1 @@
+"""The query catalog: stable view names over what is committed, guarded sessions, pages and exports."""

@@ -1,0 +1,1 @@
+"""What is there: the walk, the hashes, the kinds."""

@@ -1,0 +1,1 @@
+"""The data plane: where outputs are staged, then promoted."""

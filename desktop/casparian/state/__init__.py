@@ -1,0 +1,1 @@
+"""The control plane: tables, engine, repositories and the queue."""
