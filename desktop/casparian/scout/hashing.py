@@ -1,0 +1,188 @@
+"""Both hashes and the kind of a file in one read pass, and proof that it held still meanwhile.
+
+BLAKE3 is the `source_hash`; SHA-256 is what courts and hash sets use. Small files are read in one
+call. From a few megabytes on a second thread takes SHA-256, the slowest of the three steps, while
+this one reads ahead and does BLAKE3: all three release the GIL.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import itertools
+import os
+import stat
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from casparian.domain.errors import EnvironmentProblem
+from casparian.domain.evidence import ProblemKind
+from casparian.scout.kinds import HEAD_BYTES, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from casparian.domain.cancel import CancelToken
+
+CHUNK_BYTES = 2 * 1024 * 1024
+AT_ONCE_BYTES = 2 * CHUNK_BYTES
+"""Files up to this size are read whole."""
+
+# No link in the last place is followed, and a named pipe swapped in cannot make the open wait.
+_FLAGS = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NOINHERIT", 0)
+)
+# Only the owner of a file may read it without touching its access time.
+_NO_ATIME = getattr(os, "O_NOATIME", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """What one read pass says of a file."""
+
+    source_hash: str
+    """BLAKE3, hex."""
+    sha256: str
+    kind: str
+    """One of `kinds.KINDS`."""
+    size_bytes: int
+    mtime_ns: int
+
+
+class NotHashed(EnvironmentProblem):
+    """A file that could not be read, or did not hold still; `kind` and `detail` go into the scan."""
+
+    def __init__(self, kind: ProblemKind, message: str) -> None:
+        super().__init__("The file was not hashed", message)
+        self.kind = kind
+
+
+def hash_file(
+    path: bytes, cancel: CancelToken, on_bytes: Callable[[int], object] | None = None
+) -> Hashed:
+    """Read a file once, for both hashes and its kind.
+
+    `on_bytes` is told how many more bytes are done, chunk by chunk.
+
+    Raises:
+        NotHashed: it is unreadable, gone, no regular file, or changed while it was read.
+        Cancelled: somebody asked to stop.
+    """
+    with _opened(path) as (descriptor, before):
+        size = before.st_size
+        try:
+            if size <= AT_ONCE_BYTES:
+                digests = _hash_at_once(descriptor, size)
+            else:
+                digests = _hash_in_chunks(descriptor, size, cancel, on_bytes)
+            after = os.fstat(descriptor)
+        except OSError as error:
+            raise _not_read(error) from error
+    if on_bytes and size <= AT_ONCE_BYTES:
+        on_bytes(size)
+    if (digests.read, size, before.st_mtime_ns) != (size, after.st_size, after.st_mtime_ns):
+        raise NotHashed(
+            ProblemKind.CHANGED, "It changed while it was read; scan again once it rests"
+        )
+    return Hashed(
+        digests.source_hash, digests.sha256, kind_of(digests.head, size), size, before.st_mtime_ns
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    source_hash: str
+    sha256: str
+    head: bytes
+    read: int
+    """Bytes; one more than the size tells that the file has grown."""
+
+
+@contextmanager
+def _opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
+    try:
+        descriptor = _open(path)
+    except OSError as error:
+        raise _not_read(error) from error
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise NotHashed(ProblemKind.SPECIAL, "It is no longer a regular file")
+        yield descriptor, facts
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: bytes) -> int:
+    try:
+        return os.open(path, _FLAGS | _NO_ATIME)
+    except PermissionError as error:
+        if error.errno != errno.EPERM or not _NO_ATIME:
+            raise
+    return os.open(path, _FLAGS)
+
+
+def _hash_at_once(descriptor: int, size: int) -> _Digests:
+    content = os.read(descriptor, size + 1)
+    # Network and user-space file systems may hand out less than was asked for.
+    while len(content) < size and (more := os.read(descriptor, size + 1 - len(content))):
+        content += more
+    return _Digests(
+        blake3(content).hexdigest(),
+        hashlib.sha256(content).hexdigest(),
+        content[:HEAD_BYTES],
+        len(content),
+    )
+
+
+def _hash_in_chunks(
+    descriptor: int, size: int, cancel: CancelToken, on_bytes: Callable[[int], object] | None
+) -> _Digests:
+    source_hash, sha256 = blake3(), hashlib.sha256()
+    head, read = b"", 0
+    buffers = memoryview(bytearray(CHUNK_BYTES)), memoryview(bytearray(CHUNK_BYTES))
+    with io.FileIO(descriptor, closefd=False) as file, ThreadPoolExecutor(1) as second:
+        other: Future[None] | None = None
+        for buffer in itertools.cycle(buffers):
+            cancel.check()
+            count = file.readinto(buffer)
+            if not count:
+                break
+            chunk = buffer[:count]
+            source_hash.update(chunk)
+            # The other buffer is free again once SHA-256 is through with it.
+            if other:
+                other.result()
+            other = second.submit(sha256.update, chunk)
+
+            head += chunk[: HEAD_BYTES - len(head)]
+            read += count
+            if on_bytes:
+                on_bytes(count)
+            if read > size:
+                break
+    return _Digests(source_hash.hexdigest(), sha256.hexdigest(), head, read)
+
+
+def _not_read(error: OSError) -> NotHashed:
+    if error.errno == errno.ENOENT:
+        return NotHashed(ProblemKind.VANISHED, "It vanished while the source was scanned")
+    # What O_NOFOLLOW says of a link: ELOOP here, EMLINK and EFTYPE on the BSDs.
+    if error.errno in {errno.ELOOP, errno.EMLINK, getattr(errno, "EFTYPE", None)}:
+        return NotHashed(ProblemKind.LINK, "It became a link, and is not followed")
+    # A socket, or a device without a driver.
+    if error.errno == errno.ENXIO:
+        return NotHashed(ProblemKind.SPECIAL, "It is no longer a regular file")
+    reason = error.strerror or str(error)
+    return NotHashed(ProblemKind.UNREADABLE, f"It could not be read: {reason}")

@@ -1,0 +1,328 @@
+"""The configuration matrix as typed settings: where state lives, where outputs go, what users query.
+
+One file, `config.toml` in the home folder, written by the program with every key explained. A key at
+its default is written as a comment, so that a better default of a later version takes effect. A key
+that is unknown, of the wrong type or out of range stops the program with a sentence: a setting that
+is silently ignored is worse than none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from casparian.domain.errors import UserProblem, from_os_error
+from casparian.domain.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from dataclasses import Field
+
+DEFAULT_HOME = "~/.casparian_flow"
+HOME_VARIABLE = "CASPARIAN_HOME"
+MIB = 1024 * 1024
+
+_T = TypeVar("_T", bool, int, float, str)
+
+
+def _key(
+    default: _T,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    words: tuple[str, ...] = (),
+) -> _T:
+    metadata = {"doc": doc, "low": low, "high": high, "words": words}
+    # The dataclass takes the field, every reader of the class sees the default's type.
+    made: _T = field(default=default, metadata=metadata)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the program is set up; made by `load`, changed with `dataclasses.replace` and `save`."""
+
+    home: Path
+    """Absolute; everything the program writes by default lies below it."""
+
+    profile: str = _key(
+        "local",
+        "Which row of the configuration matrix: local (all on this machine).",
+        words=("local",),
+    )
+    state_store: str = _key(
+        "sqlite", "Where the control plane lives: sqlite (state.sqlite).", words=("sqlite",)
+    )
+    default_sink: str = _key(
+        "",
+        "Where outputs go: parquet://FOLDER with an absolute folder or ~; empty for the\n"
+        "folder output in the program's home.",
+    )
+    workers: int = _key(
+        min(4, os.cpu_count() or 1), "Worker processes that parse at the same time.", low=1, high=64
+    )
+    worker_silence_s: float = _key(
+        60.0, "A worker that says nothing for so many seconds is ended.", low=1, high=86_400
+    )
+    worker_stall_s: float = _key(
+        600.0,
+        "A worker that reads no further for so many seconds is ended; its file counts as failed.",
+        low=1,
+        high=604_800,
+    )
+    worker_memory_mb: int = _key(
+        2048, "Memory that one worker may take, in MB.", low=256, high=1_048_576
+    )
+    batch_bytes: int = _key(
+        64 * MIB, "A job takes files up to so many bytes in all; a bigger file is a job of its own.",
+        low=MIB,
+        high=1024 * 1024 * MIB,
+    )  # fmt: skip
+    batch_files: int = _key(500, "A job takes at most so many files.", low=1, high=100_000)
+    query_memory_mb: int = _key(
+        2048, "Memory that queries may take, in MB.", low=128, high=1_048_576
+    )
+    console_rows: int = _key(
+        100_000, "Rows of a query that the console keeps; exports are always whole.",
+        low=100,
+        high=10_000_000,
+    )  # fmt: skip
+    theme: str = _key(
+        "system", "Colours: system, light or dark.", words=("system", "light", "dark")
+    )
+    run_after_drop: bool = _key(
+        default=True,
+        doc="Whether what is dropped on the window is parsed at once (true) or only scanned.",
+    )
+
+    @property
+    def config_path(self) -> Path:
+        """The file these settings are kept in."""
+        return self.home / "config.toml"
+
+    @property
+    def state_path(self) -> Path:
+        """The state store."""
+        return self.home / "state.sqlite"
+
+    @property
+    def output_dir(self) -> Path:
+        """The folder of the default sink."""
+        return _sink_folder(self.default_sink) if self.default_sink else self.home / "output"
+
+    @property
+    def sink_uri(self) -> str:
+        """The default sink's address, also where none is set."""
+        return f"parquet://{self.output_dir.as_posix()}/"
+
+    @property
+    def catalog_path(self) -> Path:
+        """The query catalog that any DuckDB client can open."""
+        return self.home / "query.duckdb"
+
+    @property
+    def logs_dir(self) -> Path:
+        """Logs of the program and of its jobs."""
+        return self.home / "logs"
+
+    @property
+    def staging_dir(self) -> Path:
+        """What workers write before it is promoted; on the same disk as the outputs by default."""
+        return self.home / "staging"
+
+
+def load(home: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings, and make the folders and the explained file where they are missing.
+
+    The home folder is `home`, else what CASPARIAN_HOME says, else ~/.casparian_flow.
+
+    Raises:
+        UserProblem: the file does not parse, or has a key that is unknown or not usable.
+        EnvironmentProblem: the home folder cannot be made, read or written.
+    """
+    settings = Settings(_home_folder(home, environ))
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        text = settings.config_path.read_text("utf-8") if settings.config_path.exists() else None
+    except UnicodeDecodeError as error:
+        raise UserProblem(
+            f"{settings.config_path} is not UTF-8 text", str(error), "Save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise from_os_error(error, "Could not read the program's home folder") from error
+
+    if text is None:
+        save(settings)
+    else:
+        settings = _parsed(text, settings)
+
+    try:
+        for folder in (settings.output_dir, settings.logs_dir, settings.staging_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, "Could not make a folder of the program") from error
+    return settings
+
+
+def save(settings: Settings) -> None:
+    """Write the settings into their file, whole or not at all.
+
+    Raises:
+        UserProblem: a value does not hold.
+        EnvironmentProblem: the file cannot be written.
+    """
+    for key in _keys():
+        _check(settings.config_path, key, getattr(settings, key.name))
+    beside = settings.config_path.with_name(f"config.toml.{new_id()}")
+    try:
+        beside.write_text(to_toml(settings), "utf-8", newline="\n")
+        beside.replace(settings.config_path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise from_os_error(error, "Could not save the settings") from error
+
+
+_HEADING = """\
+# Settings of Casparian Flow. A line that begins with '#' shows a default;
+# remove the '#' to set a value of your own.
+"""
+
+
+def to_toml(settings: Settings) -> str:
+    """Return the settings as the text of their file."""
+    parts = [_HEADING]
+    for key in _keys():
+        doc = str(key.metadata["doc"]).replace("\n", "\n# ")
+        value = getattr(settings, key.name)
+        mark = "# " if value == key.default else ""
+        parts.append(f"# {doc}\n{mark}{key.name} = {_toml_value(value)}\n")
+    return "\n".join(parts)
+
+
+def _home_folder(home: Path | None, environ: Mapping[str, str]) -> Path:
+    chosen = home or Path(environ.get(HOME_VARIABLE) or DEFAULT_HOME)
+    try:
+        return chosen.expanduser().absolute()
+    except RuntimeError as error:
+        raise UserProblem(
+            "The home folder is not known", str(error), f"Set {HOME_VARIABLE} to a folder"
+        ) from error
+
+
+def _keys() -> Iterator[Field[Any]]:
+    return (one for one in fields(Settings) if one.metadata)
+
+
+def _parsed(text: str, defaults: Settings) -> Settings:
+    path = defaults.config_path
+    try:
+        read = tomllib.loads(text.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserProblem(
+            f"{path} does not parse", str(error), "Mend that line, or remove the file"
+        ) from error
+
+    known = {key.name: key for key in _keys()}
+    for name, value in read.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+            raise UserProblem(
+                f"{path} has an unknown key", f"{name!r}", f"The nearest valid key is {near[0]!r}"
+            )
+        _check(path, known[name], value)
+    values: dict[str, Any] = {
+        name: float(value) if isinstance(known[name].default, float) else value
+        for name, value in read.items()
+    }
+    return replace(defaults, **values)
+
+
+def _check(path: Path, key: Field[Any], value: object) -> None:
+    """Raise UserProblem unless the value may stand for that key."""
+    fault = _fault_of_type(key.default, value) or _fault_of_range(key, value)
+    if not fault and key.name == "default_sink" and value:
+        fault = _fault_of_sink(str(value))
+    if fault:
+        # The address of a sink may carry a password, and must not reach a log.
+        shown = "" if key.name == "default_sink" else f" (it is {value!r})"
+        raise UserProblem(
+            f"{path} has a value that cannot be used",
+            f"{key.name} {fault}{shown}",
+            str(key.metadata["doc"]).replace("\n", " "),
+        )
+
+
+def _fault_of_type(default: object, value: object) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    wanted = type(default)
+    given = type(value)
+    if given is wanted or (wanted is float and given is int):
+        return ""
+    return f"must be {names[wanted]}"
+
+
+_LATER = {
+    "profile": ("enterprise", "hybrid"),
+    "state_store": ("postgres", "sqlserver"),
+}
+_LATER_SINKS = ("duckdb", "postgres", "postgresql", "sqlserver", "mssql")
+
+
+def _fault_of_range(key: Field[Any], value: object) -> str:
+    meta = key.metadata
+    words: tuple[str, ...] = meta["words"]
+    if words and value not in words:
+        if value in _LATER.get(key.name, ()):
+            return f"cannot be that in this version; it works with {' or '.join(words)} only"
+        near = difflib.get_close_matches(str(value), words, n=1)
+        return f"must be {' or '.join(words)}" + (f", perhaps {near[0]!r} is meant" if near else "")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = meta["low"], meta["high"]
+        if not math.isfinite(value) or not low <= value <= high:
+            return f"must be from {low:,} to {high:,}"
+    return ""
+
+
+def _fault_of_sink(uri: str) -> str:
+    scheme, mark, _ = uri.partition("://")
+    if scheme in _LATER_SINKS and mark:
+        return f"cannot be a {scheme} address in this version; it works with parquet://FOLDER only"
+    if scheme != "parquet" or not mark:
+        return "must be parquet://FOLDER"
+    if not _sink_folder(uri).is_absolute():
+        return "must name an absolute folder, or one that begins with ~"
+    if any(ord(char) < 0x20 for char in uri):
+        return "must not hold control characters"
+    return ""
+
+
+def _sink_folder(uri: str) -> Path:
+    r"""Return the folder of a parquet address: parquet:///data, parquet://~/data, parquet://C:/data."""
+    text = uri.removeprefix("parquet://")
+    if os.name == "nt" and text[:1] == "/" and text[2:3] == ":":
+        text = text[1:]
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
+def _toml_value(value: float | str) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return repr(value)
+    # TOML basic strings take JSON's escapes (TOML 1.0, Strings).
+    escaped = "".join(
+        {'"': '\\"', "\\": "\\\\"}.get(char, char)
+        if ord(char) >= 0x20 and ord(char) != 0x7F
+        else f"\\u{ord(char):04x}"
+        for char in value
+    )
+    return f'"{escaped}"'
