@@ -1,0 +1,267 @@
+"""The look: every colour is a token here, and so are the sizes; both palettes and the style sheet follow.
+
+Fusion with palettes of our own, because `QStyleHints.setColorScheme` does nothing on many systems.
+Widgets ask `color` when they paint, so that a switch of the theme needs no more than a repaint. Fonts are
+set here and by `font`, never in the style sheet: IBM Plex (OFL) is bundled for its tabular figures and
+because a bare machine may have no font at all.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import TYPE_CHECKING, Literal, cast
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontInfo, QPalette
+
+from casparian.ui.resources import folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from PySide6.QtWidgets import QApplication
+
+logger = logging.getLogger(__name__)
+
+Mode = Literal["system", "light", "dark"]
+Token = Literal[
+    "paper",  # what tables and editors are written on
+    "panel",  # the window around them
+    "raised",  # buttons, header cells
+    "hover",
+    "select",  # behind the selected row; text on it keeps its own colour
+    "line",  # hairlines between areas
+    "edge",  # borders of controls that must be seen (3:1)
+    "ink",
+    "faint",  # labels and secondary text, still 4.5:1
+    "accent",
+    "on_accent",
+    "good",
+    "partial",
+    "bad",
+    "busy",
+]
+
+LIGHT: Mapping[Token, str] = {
+    "paper": "#ffffff",
+    "panel": "#f4f5f7",
+    "raised": "#e9ecf0",
+    "hover": "#eef1f5",
+    "select": "#dbe7f8",
+    "line": "#d7dbe0",
+    "edge": "#868e99",
+    "ink": "#1a1e24",
+    "faint": "#535c68",
+    "accent": "#1b5bb5",
+    "on_accent": "#ffffff",
+    "good": "#146a34",
+    "partial": "#7d4f00",
+    "bad": "#b0201a",
+    "busy": "#0b617a",
+}
+DARK: Mapping[Token, str] = {
+    "paper": "#14171b",
+    "panel": "#1b1f24",
+    "raised": "#282e35",
+    "hover": "#22272d",
+    "select": "#25384f",
+    "line": "#30363e",
+    "edge": "#6f7985",
+    "ink": "#e6e9ed",
+    "faint": "#a3adb9",
+    "accent": "#7db0fa",
+    "on_accent": "#0d1b2e",
+    "good": "#66cf92",
+    "partial": "#e5b158",
+    "bad": "#f8908a",
+    "busy": "#67c5e3",
+}
+
+GRID = 8
+"""Margins and gaps are multiples (or halves) of this, in pixels."""
+ROW_HEIGHT = 24
+SMALL, NORMAL, LARGE = 12, 13, 18
+"""The three sizes of text, in pixels."""
+SANS, MONO = "IBM Plex Sans", "IBM Plex Mono"
+
+_active: Mapping[Token, str] = LIGHT
+
+
+def color(token: Token) -> QColor:
+    """The colour of a token in the theme that is on."""
+    return QColor(_active[token])
+
+
+def is_dark() -> bool:
+    """Whether the dark theme is on."""
+    return _active is DARK
+
+
+def font(size: int = NORMAL, *, strong: bool = False, mono: bool = False) -> QFont:
+    """A font of the one family, at one of the three sizes; `mono` for hex, hashes and SQL."""
+    made = QFont(MONO if mono else SANS)
+    made.setPixelSize(size)
+    made.setStyleHint(QFont.StyleHint.Monospace if mono else QFont.StyleHint.SansSerif)
+    if strong:
+        # The family is one variable file: a weight that no static face has is an axis, not a style.
+        made.setWeight(QFont.Weight.DemiBold)
+        made.setVariableAxis(QFont.Tag("wght"), 600)
+    return made
+
+
+def load_fonts() -> None:
+    """Make the bundled families known; a machine's own fonts stand in for scripts they lack."""
+    for path in sorted(folder("fonts").glob("*.ttf")):
+        if QFontDatabase.addApplicationFont(str(path)) < 0:
+            logger.warning("the font %s could not be loaded", path.name)
+
+
+def apply(app: QApplication, mode: Mode) -> None:
+    """Put the application into a theme; `system` follows the desktop where it says what it is."""
+    global _active
+    dark = mode == "dark" or (
+        mode == "system" and app.styleHints().colorScheme() is Qt.ColorScheme.Dark
+    )
+    _active = DARK if dark else LIGHT
+    if app.style().objectName().lower() != "fusion":
+        app.setStyle("Fusion")
+    if QFontInfo(app.font()).family() != SANS or app.font().pixelSize() != NORMAL:
+        app.setFont(font())
+    app.setPalette(palette(_active))
+    app.setStyleSheet(style_sheet(_active))
+
+
+def palette(tokens: Mapping[Token, str]) -> QPalette:
+    """The tokens as Qt's roles."""
+    role = QPalette.ColorRole
+    roles: dict[QPalette.ColorRole, Token] = {
+        role.Window: "panel",
+        role.WindowText: "ink",
+        role.Base: "paper",
+        role.AlternateBase: "hover",
+        role.Text: "ink",
+        role.PlaceholderText: "faint",
+        role.Button: "raised",
+        role.ButtonText: "ink",
+        role.BrightText: "bad",
+        role.ToolTipBase: "raised",
+        role.ToolTipText: "ink",
+        role.Highlight: "select",
+        role.HighlightedText: "ink",
+        role.Link: "accent",
+        role.LinkVisited: "accent",
+        role.Accent: "accent",
+        role.Light: "hover",
+        role.Midlight: "line",
+        role.Mid: "line",
+        role.Dark: "edge",
+        role.Shadow: "edge",
+    }
+    made = QPalette()
+    for one, token in roles.items():
+        made.setColor(one, QColor(tokens[token]))
+    for one in (role.WindowText, role.Text, role.ButtonText, role.HighlightedText):
+        made.setColor(QPalette.ColorGroup.Disabled, one, QColor(tokens["edge"]))
+    return made
+
+
+def style_sheet(tokens: Mapping[Token, str]) -> str:
+    """What Fusion does not do by palette alone; widgets opt in by object name or the property `look`."""
+    return re.sub(r"@(\w+)", lambda found: tokens[cast("Token", found[1])], _SHEET)
+
+
+_SHEET = """
+QMainWindow::separator { background: @line; width: 1px; height: 1px; }
+QMainWindow::separator:hover { background: @accent; }
+QSplitter::handle { background: @line; }
+QSplitter::handle:hover { background: @accent; }
+QSplitter::handle:horizontal { width: 1px; }
+QSplitter::handle:vertical { height: 1px; }
+QToolTip { color: @ink; background: @raised; border: 1px solid @edge; padding: 4px; }
+
+QFrame[look="card"] { background: @paper; border: 1px solid @line; border-radius: 4px; }
+QFrame[look="rule"] { background: @line; border: none; }
+QLabel[look="faint"] { color: @faint; }
+QLabel[look="bad"] { color: @bad; }
+QLabel[look="good"] { color: @good; }
+QLabel[look="partial"] { color: @partial; }
+QLabel[look="busy"] { color: @busy; }
+
+QAbstractItemView { background: @paper; border: none; outline: 0; selection-background-color: @select;
+    selection-color: @ink; alternate-background-color: @paper; }
+QTableView, QTreeView, QListView { gridline-color: @line; }
+QTableView::item { padding: 0 8px; border: none; }
+QTreeView::item, QListView::item { height: 24px; padding: 0 4px; }
+QTableView::item:selected, QTreeView::item:selected, QListView::item:selected { background:
+    @select; color: @ink; }
+QTableView:focus, QTreeView:focus, QListView:focus { border: 1px solid @accent; }
+QTableView, QTreeView, QListView { border: 1px solid transparent; }
+QHeaderView { background: @panel; border: none; }
+QHeaderView::section { background: @panel; color: @faint; border: none; border-right: 1px solid @line;
+    border-bottom: 1px solid @line; padding: 0 8px; height: 24px; }
+QHeaderView::section:hover { background: @raised; color: @ink; }
+QTableCornerButton::section { background: @panel; border: none; }
+
+QLineEdit, QPlainTextEdit, QTextEdit, QComboBox, QSpinBox { background: @paper; border: 1px solid @edge;
+    border-radius: 4px; padding: 3px 7px; selection-background-color: @accent; selection-color:
+    @on_accent; }
+QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QComboBox:focus, QSpinBox:focus { border:
+    1px solid @accent; }
+QLineEdit:disabled, QPlainTextEdit:disabled, QComboBox:disabled, QSpinBox:disabled { background:
+    @panel; color: @edge; border-color: @line; }
+QLineEdit[invalid="true"] { border: 1px solid @bad; }
+QPlainTextEdit[look="plain"], QTextEdit[look="plain"] { border: none; border-radius: 0; }
+
+QPushButton { background: @raised; color: @ink; border: 1px solid @edge; border-radius: 4px;
+    padding: 4px 12px; min-height: 16px; }
+QPushButton:hover { background: @hover; }
+QPushButton:pressed { background: @line; }
+QPushButton:focus { border: 1px solid @accent; }
+QPushButton:disabled { color: @edge; border-color: @line; background: @panel; }
+QPushButton[look="primary"] { background: @accent; color: @on_accent; border: 1px solid @accent; }
+QPushButton[look="primary"]:hover, QPushButton[look="primary"]:focus { border: 1px solid @ink; }
+QPushButton[look="primary"]:disabled { background: @raised; color: @edge; border-color: @line; }
+QPushButton[look="link"] { background: transparent; color: @accent; border: 1px solid transparent;
+    padding: 2px 4px; text-align: left; }
+QPushButton[look="link"]:hover { border-bottom: 1px solid @accent; }
+QPushButton[look="link"]:focus { border: 1px solid @accent; }
+QToolButton { background: transparent; border: 1px solid transparent; border-radius: 4px; padding:
+    3px 6px; }
+QToolButton:hover { background: @raised; }
+QToolButton:focus { border: 1px solid @accent; }
+QToolButton:checked { background: @select; }
+QToolButton:disabled { color: @edge; }
+
+QTabBar::tab { background: transparent; color: @faint; padding: 5px 12px; border: none;
+    border-bottom: 2px solid transparent; }
+QTabBar::tab:hover { color: @ink; }
+QTabBar::tab:selected { color: @ink; border-bottom: 2px solid @accent; }
+QTabBar::tab:focus { color: @accent; }
+QTabWidget::pane { border: none; border-top: 1px solid @line; }
+
+#rail { background: @panel; border-right: 1px solid @line; }
+#rail QToolButton { border-radius: 0; border: none; border-left: 3px solid transparent; padding:
+    8px 4px; color: @faint; }
+#rail QToolButton:hover { background: @raised; color: @ink; }
+#rail QToolButton:checked { border-left: 3px solid @accent; background: @select; color: @ink; }
+#rail QToolButton:focus { background: @raised; color: @ink; }
+QStatusBar { background: @panel; border-top: 1px solid @line; }
+QStatusBar::item { border: none; }
+QStatusBar QPushButton { background: transparent; border: 1px solid transparent; padding: 1px 8px;
+    color: @ink; }
+QStatusBar QPushButton:hover { background: @raised; }
+QStatusBar QPushButton:focus { border: 1px solid @accent; }
+QMenuBar { background: @panel; border-bottom: 1px solid @line; }
+QMenuBar::item { padding: 4px 8px; background: transparent; }
+QMenuBar::item:selected { background: @select; color: @ink; }
+QMenu { background: @paper; border: 1px solid @edge; padding: 4px; }
+QMenu::item { padding: 4px 24px 4px 8px; }
+QMenu::icon { padding-left: 8px; }
+QMenu::item:selected { background: @select; color: @ink; }
+QMenu::item:disabled { color: @edge; }
+QMenu::separator { height: 1px; background: @line; margin: 4px 8px; }
+QProgressBar { background: @raised; border: none; border-radius: 2px; max-height: 6px; min-height:
+    6px; }
+QProgressBar::chunk { background: @busy; border-radius: 2px; }
+"""
