@@ -82,12 +82,17 @@ class Elimination:
         left = tried if self._left is None else self._left & tried
         self._left = frozenset(word for word in left if word == "string" or _holds(word, values))
 
-    def type(self) -> str:
-        """The narrowest type left that is not below the floor; string if there was no value."""
+    def type(self, floor: str = "") -> str:
+        """The narrowest type left that is not below the floor; string if there was no value.
+
+        Args:
+            floor: for a table that was found out only after the values were seen.
+        """
+        floor = floor or self._floor
         if self._left is None:
-            return self._floor or "string"
+            return floor or "string"
         for word in _NARROWEST_FIRST:
-            if word in self._left and (not self._floor or widen(self._floor, word) == word):
+            if word in self._left and (not floor or widen(floor, word) == word):
                 return word
         return "string"
 
