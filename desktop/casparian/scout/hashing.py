@@ -14,7 +14,6 @@ import itertools
 import os
 import stat
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from casparian.domain.evidence import ProblemKind
 from casparian.scout.kinds import HEAD_BYTES, kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from casparian.domain.cancel import CancelToken
 
@@ -79,49 +78,31 @@ def hash_file(
         NotHashed: it is unreadable, gone, no regular file, or changed while it was read.
         Cancelled: somebody asked to stop.
     """
-    with _opened(path) as (descriptor, before):
-        size = before.st_size
+    try:
+        descriptor = _open(path)
         try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise NotHashed(ProblemKind.SPECIAL, "It is no longer a regular file")
+            size = before.st_size
             if size <= AT_ONCE_BYTES:
-                digests = _hash_at_once(descriptor, size)
+                source_hash, sha256, head, read = _hash_at_once(descriptor, size)
+                if on_bytes:
+                    on_bytes(read)
             else:
-                digests = _hash_in_chunks(descriptor, size, cancel, on_bytes)
+                source_hash, sha256, head, read = _hash_in_chunks(
+                    descriptor, size, cancel, on_bytes
+                )
             after = os.fstat(descriptor)
-        except OSError as error:
-            raise _not_read(error) from error
-    if on_bytes and size <= AT_ONCE_BYTES:
-        on_bytes(size)
-    if (digests.read, size, before.st_mtime_ns) != (size, after.st_size, after.st_mtime_ns):
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _not_read(error) from error
+    if read != size or size != after.st_size or before.st_mtime_ns != after.st_mtime_ns:
         raise NotHashed(
             ProblemKind.CHANGED, "It changed while it was read; scan again once it rests"
         )
-    return Hashed(
-        digests.source_hash, digests.sha256, kind_of(digests.head, size), size, before.st_mtime_ns
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Digests:
-    source_hash: str
-    sha256: str
-    head: bytes
-    read: int
-    """Bytes; one more than the size tells that the file has grown."""
-
-
-@contextmanager
-def _opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
-    try:
-        descriptor = _open(path)
-    except OSError as error:
-        raise _not_read(error) from error
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise NotHashed(ProblemKind.SPECIAL, "It is no longer a regular file")
-        yield descriptor, facts
-    finally:
-        os.close(descriptor)
+    return Hashed(source_hash, sha256, kind_of(head, size), size, before.st_mtime_ns)
 
 
 def _open(path: bytes) -> int:
@@ -133,12 +114,16 @@ def _open(path: bytes) -> int:
     return os.open(path, _FLAGS)
 
 
+_Digests = tuple[str, str, bytes, int]
+"""BLAKE3, SHA-256, the head, and the bytes read: more than the size tells that the file has grown."""
+
+
 def _hash_at_once(descriptor: int, size: int) -> _Digests:
     content = os.read(descriptor, size + 1)
     # Network and user-space file systems may hand out less than was asked for.
     while len(content) < size and (more := os.read(descriptor, size + 1 - len(content))):
         content += more
-    return _Digests(
+    return (
         blake3(content).hexdigest(),
         hashlib.sha256(content).hexdigest(),
         content[:HEAD_BYTES],
@@ -172,7 +157,7 @@ def _hash_in_chunks(
                 on_bytes(count)
             if read > size:
                 break
-    return _Digests(source_hash.hexdigest(), sha256.hexdigest(), head, read)
+    return source_hash.hexdigest(), sha256.hexdigest(), head, read
 
 
 def _not_read(error: OSError) -> NotHashed:

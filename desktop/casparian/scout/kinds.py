@@ -66,9 +66,14 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "jpeg"),
     (0, b"GIF8", "gif"),
 )
-_FIRST_BYTES = frozenset(magic[0] for offset, magic, _ in _MAGIC if not offset)
-_AT_ZERO = tuple((magic, kind) for offset, magic, kind in _MAGIC if not offset)
-_ELSEWHERE = tuple(one for one in _MAGIC if one[0])
+# As dictionaries, so that a small file costs a few look-ups.
+_BY_FIRST_BYTE: dict[int, list[tuple[bytes, str]]] = {}
+_BY_PLACE: dict[tuple[int, int], dict[bytes, str]] = {}
+for _offset, _magic, _kind in _MAGIC:
+    if _offset:
+        _BY_PLACE.setdefault((_offset, _offset + len(_magic)), {})[_magic] = _kind
+    else:
+        _BY_FIRST_BYTE.setdefault(_magic[0], []).append((_magic, _kind))
 
 KINDS: frozenset[str] = frozenset(kind for _, _, kind in _MAGIC) | {
     "registry",
@@ -101,13 +106,12 @@ def kind_of(head: bytes, size_bytes: int) -> str:
 
 
 def _by_magic(head: bytes) -> str:
-    if head[0] in _FIRST_BYTES:
-        for magic, kind in _AT_ZERO:
-            if head.startswith(magic):
-                return kind
-    for offset, magic, kind in _ELSEWHERE:
-        if head.startswith(magic, offset):
+    for magic, kind in _BY_FIRST_BYTE.get(head[0], ()):
+        if head.startswith(magic):
             return kind
+    for (start, end), kinds in _BY_PLACE.items():
+        if head[start:end] in kinds:
+            return kinds[head[start:end]]
     if head.startswith(b"regf"):
         # REGF 4.1: file type 0 is a hive; 1, 2 and 6 are transaction logs.
         return "registry" if head[28:32] in {b"\0\0\0\0", b""} else "registry_log"
@@ -128,6 +132,8 @@ _BOMS = (
     (b"\xff\xfe", "utf-16-le"),
     (b"\xfe\xff", "utf-16-be"),
 )
+_BOM_STARTS = frozenset(bom[0] for bom, _ in _BOMS)
+
 # Controls that text does not have; a few of them are damage, many mean that it is no text.
 _CONTROLS = (
     bytes(set(range(0x20)) - {0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x1A, 0x1B}) + b"\x7f"
@@ -138,11 +144,11 @@ _MOST_CONTROLS = 0.03
 
 def _as_text(head: bytes) -> str | None:
     """Return the text that the bytes are, or None; damaged bytes become U+FFFD or Latin-1."""
-    for bom, encoding in _BOMS:
+    for bom, encoding in _BOMS if head[0] in _BOM_STARTS else ():
         if head.startswith(bom):
             text = head[len(bom) :].decode(encoding, "replace")
             return text if _reads_well(text) else None
-    wide = _wide_encoding(head)
+    wide = _wide_encoding(head) if b"\0" in head else ""
     if wide:
         text = head.decode(wide, "replace")
         return text if _reads_well(text) else None
@@ -168,7 +174,7 @@ def _wide_encoding(head: bytes) -> str:
     """
     sample = head[:4096]
     pairs = len(sample) // 2
-    if pairs < 4 or b"\0" not in sample:
+    if pairs < 4:
         return ""
     low, high = sample[0 : pairs * 2 : 2].count(0), sample[1 : pairs * 2 : 2].count(0)
     if high >= pairs * 0.9 and low <= pairs * 0.01:
@@ -257,10 +263,13 @@ def _is_delimited(text: str, *, is_whole: bool) -> bool:
     """Whether a header line stands over lines with the same number of fields, most of them at least."""
     if text.startswith("#separator "):
         return "\n#fields" in text
+    present = [delimiter for delimiter in _DELIMITERS if delimiter in text]
+    if not present:
+        return False
     beginning = "\n".join(text.split("\n", _LINES_BEFORE_HEADER)[:_LINES_BEFORE_HEADER])
     return any(
         delimiter in beginning and _is_table(_records(text, delimiter, is_whole=is_whole))
-        for delimiter in _DELIMITERS
+        for delimiter in present
     )
 
 
@@ -270,8 +279,10 @@ def _records(text: str, delimiter: str, *, is_whole: bool) -> list[list[str]]:
         records = list(islice(reader, _RECORDS_LOOKED_AT))
     except csv.Error:
         return []
-    if not is_whole and len(records) < _RECORDS_LOOKED_AT:
-        records.pop()
+    # The last one may be cut, or have swallowed the rest behind a quote that is never closed.
+    is_last_in_doubt = not is_whole or (records and "\n" in "".join(records[-1][-1:]))
+    if is_last_in_doubt and len(records) < _RECORDS_LOOKED_AT:
+        del records[-1:]
     return [record for record in records if any(record)]
 
 

@@ -3,7 +3,7 @@
 Nothing is excluded silently: links, special files, unreadable folders and what vanishes on the way are
 yielded as problems beside the files. Links are never followed, not even within the source: their
 target, if it lies within, is met on its own. The order is the same each time: the files of a
-folder by name, then its folders.
+folder by name, then its folders by name.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ _SPECIAL_NAMES = {
 }
 
 
+_Listed = os.DirEntry[str] | os.DirEntry[bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A regular file, as the folder lists it."""
@@ -65,27 +68,9 @@ def walk(root: bytes, *, is_folder: bool, cancel: CancelToken) -> Iterator[Found
 
     waiting = [b""]
     while waiting:
-        cancel.check()
         folder = waiting.pop()
-        entries, problem = _list(root, folder)
-        if problem:
-            yield problem
-        folders = []
-        for number, entry in enumerate(entries):
-            if number % 1024 == 1023:
-                cancel.check()
-            path = folder + entry.name
-            if isinstance(entry, _Unlisted):
-                yield entry.problem(path)
-            elif entry.is_link:
-                yield _problem(path, ProblemKind.LINK, _link_message(root, path))
-            elif stat.S_ISDIR(entry.mode):
-                folders.append(path + _SEP)
-            elif stat.S_ISREG(entry.mode):
-                yield Found(path, entry.size_bytes, entry.mtime_ns)
-            else:
-                what = _SPECIAL_NAMES.get(stat.S_IFMT(entry.mode), "not a regular file")
-                yield _problem(path, ProblemKind.SPECIAL, f"It is {what}, and is not read")
+        entries, folders = _list(root, folder, cancel)
+        yield from entries
         waiting.extend(reversed(folders))
 
 
@@ -119,24 +104,6 @@ def _comparable(path: bytes, *, ignore_case: bool) -> bytes:
     return path.decode("utf-8", "surrogateescape").casefold().encode("utf-8", "surrogateescape")
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    name: bytes
-    is_link: bool
-    mode: int
-    size_bytes: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Unlisted:
-    name: bytes
-    error: OSError
-
-    def problem(self, path: bytes) -> ScanProblem:
-        return _os_problem(path, self.error, "It")
-
-
 def _single_file(root: bytes) -> Found:
     try:
         facts = os.lstat(root)
@@ -151,24 +118,40 @@ def _single_file(root: bytes) -> Found:
     return Found(os.path.basename(root), facts.st_size, facts.st_mtime_ns)  # noqa: PTH119  (bytes)
 
 
-def _list(root: bytes, folder: bytes) -> tuple[list[_Entry | _Unlisted], ScanProblem | None]:
-    """Return a folder's entries by name, and what kept it from being listed whole."""
-    entries: list[_Entry | _Unlisted] = []
-    problem = None
+def _list(
+    root: bytes, folder: bytes, cancel: CancelToken
+) -> tuple[list[Found | ScanProblem], list[bytes]]:
+    """Return what a folder holds by name, and its folders, each path with a separator at its end."""
+    entries: list[Found | ScanProblem] = []
+    folders: list[bytes] = []
+    cancel.check()
     try:
-        # Entry by entry, since a damaged disk may fail in the middle of a folder.
-        with _opened(root + _SEP + folder) as listing:
-            entries.extend(map(_entry, listing))
+        # One at a time, since a damaged disk may fail in the middle of a folder.
+        with _opened(_full(root, folder)) as listing:
+            for number, entry in enumerate(listing, 1):
+                met = _met(root, folder + os.fsencode(entry.name), entry)
+                if isinstance(met, bytes):
+                    folders.append(met)
+                else:
+                    entries.append(met)
+                if not number % 1024:
+                    cancel.check()
     except OSError as error:
         if not folder:
             raise from_os_error(error, "Could not read the source") from error
-        problem = _os_problem(folder.rstrip(_SEP), error, "The folder")
-    entries.sort(key=attrgetter("name"))
-    return entries, problem
+        entries.append(_folder_problem(root, folder.rstrip(_SEP), error))
+    entries.sort(key=attrgetter("path_bytes"))
+    folders.sort()
+    return entries, folders
+
+
+def _full(root: bytes, path: bytes) -> bytes:
+    # Without a separator at the end, which would make the system follow a link.
+    return root.rstrip(_SEP) + _SEP + path.rstrip(_SEP) if path else root
 
 
 @contextmanager
-def _opened(path: bytes) -> Iterator[Iterator[os.DirEntry[str]] | Iterator[os.DirEntry[bytes]]]:
+def _opened(path: bytes) -> Iterator[Iterator[_Listed]]:
     if not _BY_DESCRIPTOR:
         with os.scandir(path) as listing:
             yield listing
@@ -181,29 +164,41 @@ def _opened(path: bytes) -> Iterator[Iterator[os.DirEntry[str]] | Iterator[os.Di
         os.close(descriptor)
 
 
-def _entry(entry: os.DirEntry[str] | os.DirEntry[bytes]) -> _Entry | _Unlisted:
-    name = os.fsencode(entry.name)
+def _met(root: bytes, path: bytes, entry: _Listed) -> Found | ScanProblem | bytes:
+    """Return what an entry is; the path with a separator at its end if it is a folder to enter."""
     try:
         facts = entry.stat(follow_symlinks=False)
     except OSError as error:
-        return _Unlisted(name, error)
-    return _Entry(name, _is_link(facts), facts.st_mode, facts.st_size, facts.st_mtime_ns)
+        return _os_problem(path, error, "It")
+    if _is_link(facts):
+        return _problem(path, ProblemKind.LINK, _link_message(root, path))
+    if stat.S_ISREG(facts.st_mode):
+        return Found(path, facts.st_size, facts.st_mtime_ns)
+    if stat.S_ISDIR(facts.st_mode):
+        return path + _SEP
+    what = _SPECIAL_NAMES.get(stat.S_IFMT(facts.st_mode), "not a regular file")
+    return _problem(path, ProblemKind.SPECIAL, f"It is {what}, and is not read")
 
 
 def _is_link(facts: os.stat_result) -> bool:
     """Whether it is a symbolic link, or a junction of Windows, which is a folder by its mode."""
-    tag = getattr(facts, "st_reparse_tag", 0)
-    return stat.S_ISLNK(facts.st_mode) or bool(
-        tag and tag == getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", 0)
-    )
+    if stat.S_ISLNK(facts.st_mode):
+        return True
+    return sys.platform == "win32" and facts.st_reparse_tag == stat.IO_REPARSE_TAG_MOUNT_POINT
 
 
 def _link_message(root: bytes, path: bytes) -> str:
     try:
-        target = shown_text(shown_path(os.readlink(root + _SEP + path)))  # noqa: PTH115  (bytes)
+        target = shown_text(shown_path(os.readlink(_full(root, path))))  # noqa: PTH115  (bytes)
     except OSError:
         return "It is a link, and is not followed"
     return f"It is a link to {target}, and is not followed"
+
+
+def _folder_problem(root: bytes, path: bytes, error: OSError) -> ScanProblem:
+    if os.path.islink(_full(root, path)):  # noqa: PTH114  (bytes)
+        return _problem(path, ProblemKind.LINK, _link_message(root, path))
+    return _os_problem(path, error, "The folder")
 
 
 def _os_problem(path: bytes, error: OSError, what: str) -> ScanProblem:
