@@ -1,0 +1,1 @@
+"""What the parsers of text share: encodings and lines, dialects of delimited text, names of columns."""
