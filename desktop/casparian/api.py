@@ -116,6 +116,8 @@ class Parser(ABC):
     topics: ClassVar[tuple[str, ...]]
     """The tags whose files it reads."""
     outputs: ClassVar[tuple[Output, ...]]
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """The distributions that read the format; their versions are part of the parser's identity."""
 
     @abstractmethod
     def parse(self, source: BinaryIO, context: ParseContext) -> Iterator[Batch | Rejected]:

@@ -19,6 +19,8 @@ class Workspace:
 
     id: WorkspaceId
     name: str
+    folder: str
+    """Its folder below the outputs: made from its first name, and kept when it is renamed."""
     created_at: datetime
     archived_at: datetime | None = None
 

@@ -1,8 +1,8 @@
 """The wire between the supervisor and a worker: one JSON object a line, each with a `type`.
 
 Down (stdin): `run`, `stop`. Up (stdout): `hello`, `alive`, `file_started`, `warning`, `file_done`,
-`file_failed`, `staged`. What comes up is not trusted: a line has a length limit, unknown types and
-paths outside the staging folder break the protocol, and counts are checked against the files.
+`file_failed`, `staged`, `run_failed`. What comes up is not trusted: a line has a length limit, unknown
+types and paths outside the staging folder break the protocol, and counts are checked against the files.
 Paths of evidence travel as base64, since they need not be text.
 """
 
@@ -47,6 +47,8 @@ class Run(msgspec.Struct, tag_field="type", tag="run", frozen=True):
     """By output: the contract of an output with fixed columns."""
     layouts: dict[str, list[ColumnSpec]]
     """By layout key: the types known so far; a file may only widen them."""
+    artifact_hash: str = ""
+    """The parser's identity, for the lineage in the staged files."""
 
 
 class Stop(msgspec.Struct, tag_field="type", tag="stop", frozen=True):
@@ -131,7 +133,13 @@ class Staged(msgspec.Struct, tag_field="type", tag="staged", frozen=True):
     parts: list[Part]
 
 
-Up = Hello | Alive | FileStarted | Warned | FileDone | FileFailed | Staged
+class RunFailed(msgspec.Struct, tag_field="type", tag="run_failed", frozen=True):
+    """The run cannot go on, and no file is to blame: the disk is full, staging is gone."""
+
+    message: str
+
+
+Up = Hello | Alive | FileStarted | Warned | FileDone | FileFailed | Staged | RunFailed
 Down = Run | Stop
 
 encode = msgspec.json.Encoder().encode

@@ -1,0 +1,92 @@
+"""The one place that joins everything: settings in, services out."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from casparian import assets
+from casparian.domain.events import EventBus
+from casparian.domain.rules import load_pack
+from casparian.services.catalog import CatalogService
+from casparian.services.intake import Intake
+from casparian.services.jobs import JobService
+from casparian.services.results import ResultService
+from casparian.services.rules import RuleService
+from casparian.services.sources import SourceService
+from casparian.services.workspaces import WorkspaceService
+from casparian.sinks.parquet import ParquetSink
+from casparian.state.database import Store
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from casparian.settings import Settings
+
+LOCAL_SINK = "parquet://output/"
+"""The default sink in keys: relative to the home folder, so that a home can move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that a front end may call."""
+
+    settings: Settings
+    bus: EventBus
+    workspaces: WorkspaceService
+    sources: SourceService
+    rules: RuleService
+    jobs: JobService
+    results: ResultService
+    catalog: CatalogService
+    intake: Intake
+    _store: Store
+    _executor: Executor | None
+
+    def close(self) -> None:
+        """Stop what runs and let go of every file; jobs in progress go back to the queue."""
+        self.jobs.close()
+        self.catalog.close()
+        self.results.close()
+        self._store.close()
+        if self._executor is not None:
+            self._executor.shutdown()
+
+
+def open_services(settings: Settings, executor: Executor | None = None) -> Services:
+    """Open the home folder and everything in it, and put right what a crash left behind.
+
+    Jobs run on `executor`; without one, on threads of the services' own.
+
+    Raises:
+        EnvironmentProblem: the state store cannot be opened or is of another version.
+    """
+    store = Store(settings.state_path)
+    bus = EventBus()
+    sink = ParquetSink(settings.output_dir, settings.default_sink or LOCAL_SINK)
+    slots = executor or ThreadPoolExecutor(settings.workers, "worker-slot")
+    sources = SourceService(store, bus)
+    jobs = JobService(settings, store, bus, sink, slots)
+    catalog = CatalogService(store, bus, sink, settings.catalog_path)
+    services = Services(
+        settings=settings,
+        bus=bus,
+        workspaces=WorkspaceService(store, bus, sink, load_pack(assets.text("rules.toml"))),
+        sources=sources,
+        rules=RuleService(store, bus),
+        jobs=jobs,
+        results=ResultService(settings, store, sink, catalog),
+        catalog=catalog,
+        intake=Intake(sources, jobs),
+        _store=store,
+        _executor=None if executor else slots,
+    )
+    services.workspaces.default()
+    jobs.recover()
+    with store.write() as uow:
+        # No scan outlives a day; one that still says so belongs to a program that is gone.
+        uow.evidence.interrupt_scans(datetime.now(UTC), datetime.now(UTC) - timedelta(days=1))
+        uow.commit()
+    return services

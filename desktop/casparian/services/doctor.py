@@ -1,0 +1,98 @@
+"""Is everything as it should be: the home folder, the store, the outputs, the catalog, the workers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from casparian import __version__
+from casparian.domain.errors import CasparianError
+from casparian.sinks.parquet import ParquetSink
+from casparian.worker.supervisor import WorkerLimits, WorkerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from casparian.services.results import ResultService
+    from casparian.settings import Settings
+    from casparian.state.database import Store
+
+LOW_DISK_BYTES = 1024**3
+_LIBRARIES = ("PySide6-Essentials", "duckdb", "evtx", "pyarrow", "SQLAlchemy")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings, store: Store, results: ResultService) -> list[Check]:
+    """Look at everything; a check that fails says in a sentence what is the matter."""
+    checks: dict[str, Callable[[], str]] = {
+        "program": _program,
+        "home": lambda: _home(settings),
+        "state store": store.integrity,
+        "outputs": lambda: _outputs(settings, store),
+        "catalog": lambda: f"{len(results.reader.tables())} tables and views can be queried",
+        "worker": lambda: _worker(settings),
+    }
+    return list(_examined(checks))
+
+
+def _examined(checks: dict[str, Callable[[], str]]) -> Iterator[Check]:
+    for name, check in checks.items():
+        try:
+            yield Check(name, ok=True, detail=check())
+        except CasparianError as error:
+            yield Check(name, ok=False, detail=str(error))
+
+
+def _program() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    return f"Casparian Flow {__version__}, Python {platform.python_version()}, {libraries}"
+
+
+def _home(settings: Settings) -> str:
+    free = shutil.disk_usage(settings.home).free
+    if free < LOW_DISK_BYTES or not os.access(settings.home, os.W_OK):
+        raise CasparianError(f"{settings.home}", f"{free:,} bytes free, or no right to write")
+    return f"{settings.home}, {free:,} bytes free"
+
+
+def _outputs(settings: Settings, store: Store) -> str:
+    """Every file on record is there with its rows; files that no record names are told."""
+    sink = ParquetSink(settings.output_dir, "")
+    with store.read() as uow:
+        current = [
+            one
+            for case in uow.evidence.workspaces(archived=True)
+            for one in uow.outputs.outputs(case.id)
+        ]
+        on_record = uow.outputs.paths()
+    for one in current:
+        found = sink.rows(sink.absolute(one.path))
+        if found != one.rows:
+            raise CasparianError(f"{one.path} has {found:,} rows", f"{one.rows:,} were committed")
+    strays = sum(path not in on_record for path in sink.paths())
+    return (
+        f"{len(current):,} files with {sum(one.rows for one in current):,} rows, {strays:,} others"
+    )
+
+
+def _worker(settings: Settings) -> str:
+    limits = WorkerLimits(
+        settings.worker_silence_s, settings.worker_stall_s, settings.worker_memory_mb
+    )
+    worker = WorkerProcess(limits)
+    try:
+        return f"a worker process starts (pid {worker.greet()})"
+    finally:
+        worker.stop()

@@ -1,0 +1,395 @@
+"""Jobs: plan, submit, run, watch, cancel, retry, and pick up what an earlier run of the program left."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from casparian.domain.cancel import CancelToken
+from casparian.domain.errors import CasparianError, UserProblem
+from casparian.domain.events import JobChanged, JobProgressed
+from casparian.domain.ids import JobId, WorkspaceId, new_id
+from casparian.domain.jobs import Job, JobFile, JobFileState, JobState, Progress
+from casparian.domain.planning import BatchLimits, Known, Plan, plan
+from casparian.services.plugins import all_parsers
+from casparian.services.running import JobRunner, WorkerPool, target_key
+from casparian.state.queue import MAX_ATTEMPTS
+from casparian.worker.supervisor import WorkerLimits, WorkerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+    from pathlib import Path
+
+    from casparian.domain.events import Event, EventBus
+    from casparian.domain.jobs import Claim
+    from casparian.settings import Settings
+    from casparian.sinks.parquet import ParquetSink
+    from casparian.state.database import Store, UnitOfWork
+    from casparian.state.queue import Held
+
+logger = logging.getLogger(__name__)
+
+MIN_BATCH_BYTES = 8 * 1024 * 1024
+
+
+class JobService:
+    """What can be done with jobs; also the loops that run them, one per worker slot."""
+
+    def __init__(
+        self, settings: Settings, store: Store, bus: EventBus, sink: ParquetSink, executor: Executor
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._bus = bus
+        self._sink = sink
+        self._executor = executor
+        limits = WorkerLimits(
+            settings.worker_silence_s, settings.worker_stall_s, settings.worker_memory_mb
+        )
+        self._workers = WorkerPool(lambda: WorkerProcess(limits))
+        self._runner = JobRunner(store, bus, sink, settings.staging_dir, self._workers)
+        self._state = threading.Condition()
+        self._loops = 0
+        self._asked = 0
+        self._closing = False
+        self._running: dict[JobId, CancelToken] = {}
+        self._progress: dict[JobId, Progress] = {}
+        self._unsubscribe = bus.subscribe(self._on_event)
+
+    # Planning
+
+    def plan(self, workspace_id: WorkspaceId, *, force: bool = False) -> Plan:
+        """Decide for every file of a workspace what runs, and why the rest does not."""
+        with self._store.read() as uow:
+            return self._plan(uow, workspace_id, force=force)
+
+    def submit(self, workspace_id: WorkspaceId, planned: Plan) -> list[JobId]:
+        """Queue the jobs of a plan."""
+        with self._store.write() as uow:
+            ids = self._submit(uow, workspace_id, planned)
+            uow.commit()
+        for job_id in ids:
+            self._bus.publish(JobChanged(workspace_id, job_id, JobState.QUEUED))
+        return ids
+
+    def _plan(
+        self,
+        uow: UnitOfWork,
+        workspace_id: WorkspaceId,
+        *,
+        force: bool,
+        only: set[str] | None = None,
+    ) -> Plan:
+        parsers = all_parsers()
+        done: dict[tuple[str, str], str] = {}
+        earlier: set[tuple[str, str]] = set()
+        contracts = uow.outputs.contracts(workspace_id)
+        for one in uow.outputs.materializations(workspace_id):
+            earlier.add((one.source_hash, one.parser))
+            contract = contracts[one.table]
+            current = target_key(contract, self._sink.uri, contract.schema_hash)
+            stale = "" if one.target_key == current else f"the types of {one.table} have widened"
+            key = (one.source_hash, one.artifact_hash)
+            done[key] = done.get(key) or stale
+        files = [
+            file
+            for file in uow.evidence.files(workspace_id)
+            if only is None or file.source_hash in only
+        ]
+        total = sum(file.size_bytes for file in files if file.tags)
+        # Enough jobs to keep every worker busy, but no more and smaller outputs than that takes.
+        share = total // (self._settings.workers * 2)
+        limits = BatchLimits(
+            max(min(self._settings.batch_bytes, share), MIN_BATCH_BYTES), self._settings.batch_files
+        )
+        known = Known(done, frozenset(earlier), frozenset(uow.jobs.waiting(workspace_id)))
+        return plan(files, parsers, known, limits, force=force)
+
+    def _submit(self, uow: UnitOfWork, workspace_id: WorkspaceId, planned: Plan) -> list[JobId]:
+        ids = []
+        for one in planned.jobs:
+            job = Job(
+                id=JobId(new_id()),
+                workspace_id=workspace_id,
+                parser=one.parser.name,
+                parser_version=one.parser.version,
+                artifact_hash=one.parser.artifact_hash,
+                state=JobState.QUEUED,
+                files=len(one.files),
+                size_bytes=one.size_bytes,
+                created_at=datetime.now(UTC),
+            )
+            uow.jobs.add(job, [(file.id, file.source_hash) for file in one.files])
+            ids.append(job.id)
+        return ids
+
+    def _resubmit_stale(self, workspace_id: WorkspaceId) -> None:
+        """Queue again what was committed with narrower types than its table has by now."""
+        with self._store.write() as uow:
+            contracts = uow.outputs.contracts(workspace_id)
+            keys = {
+                name: target_key(one, self._sink.uri, one.schema_hash)
+                for name, one in contracts.items()
+                if one.layout_key
+            }
+            stale = {
+                one.source_hash
+                for one in uow.outputs.materializations(workspace_id)
+                if one.table in keys and one.target_key != keys[one.table]
+            }
+            if not stale:
+                return
+            planned = self._plan(uow, workspace_id, force=False, only=stale)
+            ids = self._submit(uow, workspace_id, planned)
+            uow.commit()
+        for job_id in ids:
+            self._bus.publish(JobChanged(workspace_id, job_id, JobState.QUEUED))
+
+    # Running
+
+    def start(self) -> None:
+        """Run what is queued in the slots of the executor; returns at once."""
+        with self._state:
+            if self._closing:
+                return
+            self._asked += 1
+            while self._loops < self._settings.workers:
+                self._loops += 1
+                self._executor.submit(self._loop)
+
+    def wait(self, cancel: CancelToken) -> None:
+        """Wait until every slot has run out of jobs; a cancel stops the jobs first.
+
+        Raises:
+            Cancelled: somebody asked to stop, and everything has stopped.
+        """
+        asked = False
+        while True:
+            with self._state:
+                if not self._loops:
+                    break
+                self._state.wait(0.1)
+            if cancel.is_cancelled and not asked:
+                asked = True
+                self.cancel_all()
+        cancel.check()
+
+    def cancel(self, job_id: JobId) -> None:
+        """Stop a job; nothing of it is ever committed. A job at its end is left alone."""
+        with self._store.write() as uow:
+            job = uow.jobs.job(job_id)
+            if job.state is JobState.QUEUED:
+                uow.jobs.move(job_id, None, JobState.CANCELLED, ended_at=datetime.now(UTC))
+            elif not job.state.is_terminal:
+                uow.jobs.ask_cancel(job_id)
+            uow.commit()
+        with self._state:
+            token = self._running.get(job_id)
+        if token is not None:
+            token.cancel()
+        if job.state is JobState.QUEUED:
+            self._bus.publish(JobChanged(job.workspace_id, job_id, JobState.CANCELLED))
+
+    def cancel_all(self) -> None:
+        """Stop every job that runs here or is queued."""
+        with self._store.read() as uow:
+            ids = uow.jobs.open_ids()
+        for job_id in ids:
+            self.cancel(job_id)
+
+    def retry(self, job_id: JobId) -> JobId:
+        """Queue a new job for the files of a job that gave nothing.
+
+        Raises:
+            UserProblem: the job is not at its end, or nothing of it failed.
+        """
+        with self._store.write() as uow:
+            old = uow.jobs.job(job_id)
+            if not old.state.is_terminal:
+                raise UserProblem("The job is still in progress", hint="Wait for it or cancel it")
+            done = {JobFileState.DONE, JobFileState.PARTIAL}
+            left = {one.file_id for one in uow.jobs.files(job_id) if one.state not in done}
+            evidence = [one for one in uow.jobs.evidence(job_id) if one.file_id in left]
+            if not evidence:
+                raise UserProblem("There is nothing to retry", "every file of the job was read")
+            parser = next(one for one in all_parsers() if one.name == old.parser)
+            new = replace(
+                old,
+                id=JobId(new_id()),
+                parser_version=parser.version,
+                artifact_hash=parser.artifact_hash,
+                state=JobState.QUEUED,
+                files=len(evidence),
+                size_bytes=sum(one.size_bytes for one in evidence),
+                created_at=datetime.now(UTC),
+                started_at=None,
+                ended_at=None,
+                attempt=0,
+                host="",
+                rows=0,
+                quarantined=0,
+                failed_files=0,
+                problem="",
+                retry_of=old.id,
+            )
+            # With the content as it is now: a file that has changed since is read as it is.
+            uow.jobs.add(new, [(one.file_id, one.current_hash) for one in evidence])
+            uow.commit()
+        self._bus.publish(JobChanged(new.workspace_id, new.id, JobState.QUEUED))
+        self.start()
+        return new.id
+
+    def _loop(self) -> None:
+        try:
+            while True:
+                with self._state:
+                    asked = self._asked
+                claim = None if self._closing else self._claim()
+                if claim is None:
+                    with self._state:
+                        if asked == self._asked or self._closing:
+                            return
+                    continue
+                self._run(claim)
+        except CasparianError:
+            logger.exception("a worker slot gave up")
+        finally:
+            with self._state:
+                self._loops -= 1
+                self._state.notify_all()
+
+    def _claim(self) -> Claim | None:
+        with self._store.write() as uow:
+            claim = uow.jobs.claim(socket.gethostname(), os.getpid(), datetime.now(UTC))
+            uow.commit()
+        return claim
+
+    def _run(self, claim: Claim) -> None:
+        job = claim.job
+        token = CancelToken("The job")
+        with self._state:
+            self._running[job.id] = token
+            if self._closing:
+                token.cancel()
+        self._bus.publish(JobChanged(job.workspace_id, job.id, JobState.CLAIMED))
+        try:
+            state = self._runner.run(claim, token, is_closing=lambda: self._closing)
+        finally:
+            with self._state:
+                del self._running[job.id]
+                self._progress.pop(job.id, None)
+        if state in {JobState.SUCCEEDED, JobState.PARTIAL}:
+            self._resubmit_stale(job.workspace_id)
+
+    # Looking
+
+    def list(self, workspace_id: WorkspaceId) -> list[Job]:
+        """The jobs of a workspace, newest first."""
+        with self._store.read() as uow:
+            return uow.jobs.jobs(workspace_id)
+
+    def job(self, job_id: JobId) -> Job:
+        """One job."""
+        with self._store.read() as uow:
+            return uow.jobs.job(job_id)
+
+    def files(self, job_id: JobId) -> Sequence[JobFile]:
+        """What became of each file of a job."""
+        with self._store.read() as uow:
+            return uow.jobs.files(job_id)
+
+    def log(self, job_id: JobId) -> str:
+        """What happened to a job, as text: its history, and every file with something to say."""
+        with self._store.read() as uow:
+            job, files = uow.jobs.job(job_id), uow.jobs.files(job_id)
+            lines = [f"{at:%Y-%m-%d %H:%M:%S} UTC  {text}" for at, text in uow.jobs.history(job_id)]
+        head = [
+            f"Job {job.id}",
+            f"{job.parser} {job.parser_version} ({job.artifact_hash[:12]}), attempt {job.attempt}",
+            f"{job.state}: {job.files:,} files, {job.rows:,} rows, {job.quarantined:,} in quarantine",
+        ]
+        told = [f"{one.path}: {one.problem}" for one in files if one.problem]
+        return "\n".join([*head, job.problem, *lines, *told])
+
+    def progress(self, job_id: JobId) -> Progress | None:
+        """How far a job that runs here has come."""
+        with self._state:
+            return self._progress.get(job_id)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, JobProgressed):
+            with self._state:
+                self._progress[event.job_id] = event.progress
+
+    # Beginning and end
+
+    def recover(self) -> None:
+        """Put right what a program that is gone left behind: jobs, staging, unrecorded outputs."""
+        with self._store.write() as uow:
+            held = uow.jobs.held()
+            lost = [one for one in held if _is_lost(one)]
+            alive = {str(one.job.id) for one in held} - {str(one.job.id) for one in lost}
+            self._sweep(uow, alive)
+            for one in lost:
+                again = one.job.attempt < MAX_ATTEMPTS
+                state = JobState.QUEUED if again else JobState.FAILED
+                problem = "" if again else f"It was interrupted {one.job.attempt} times."
+                uow.jobs.move(one.job.id, None, state, problem=problem)
+                uow.jobs.note(one.job.id, datetime.now(UTC), "The program that ran it has ended.")
+            uow.commit()
+
+    def _sweep(self, uow: UnitOfWork, alive: set[str]) -> None:
+        folders = _folders(self._settings.staging_dir)
+        on_record = uow.outputs.paths()
+        # A job id is the first 36 characters of whatever a job writes.
+        strays = [
+            (path, path.rpartition("/")[2][:36])
+            for path in self._sink.paths()
+            if path not in on_record
+        ]
+        known = uow.jobs.known({job for _, job in strays} | {one.name[:36] for one in folders})
+        for folder in folders:
+            if folder.name[:36] in known and folder.name[:36] not in alive:
+                shutil.rmtree(folder, ignore_errors=True)
+        # Files of jobs that this store does not know may be another store's: they are left alone.
+        self._sink.revoke([path for path, job in strays if job in known and job not in alive])
+
+    def close(self) -> None:
+        """Stop the slots; what was running goes back to the queue."""
+        with self._state:
+            self._closing = True
+            tokens = list(self._running.values())
+        for token in tokens:
+            token.cancel()
+        with self._state:
+            self._state.wait_for(lambda: not self._loops, timeout=30)
+        self._workers.close()
+        self._unsubscribe()
+
+
+def _is_lost(held: Held) -> bool:
+    if held.lease_until < datetime.now(UTC):
+        return True
+    # Signal 0 asks whether a process is there; on Windows it would end it, so the lease decides.
+    if held.host != socket.gethostname() or os.name != "posix":
+        return False
+    if held.pid == os.getpid():
+        return True
+    try:
+        os.kill(held.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _folders(parent: Path) -> Sequence[Path]:
+    return [one for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []

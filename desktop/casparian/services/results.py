@@ -1,0 +1,207 @@
+"""Results: tables, views, queries, history, lineage and exports."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from casparian import __version__, parsers
+from casparian.catalog.export import ManifestFacts, SourceFact, export
+from casparian.catalog.reader import CatalogReader
+from casparian.domain.errors import CasparianError, UserProblem
+from casparian.domain.results import ViewSpec
+from casparian.services.tables import TableSummary, committed_tables
+from casparian.state.evidence import FileQuery
+from casparian.state.records import HistoryEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from casparian.catalog.export import Exported
+    from casparian.catalog.reader import View
+    from casparian.domain.cancel import CancelToken
+    from casparian.domain.ids import FileId, JobId, WorkspaceId
+    from casparian.domain.jobs import Job, Progress
+    from casparian.services.catalog import CatalogService
+    from casparian.settings import Settings
+    from casparian.sinks.parquet import ParquetSink
+    from casparian.state.database import Store
+    from casparian.state.evidence import FileRow
+
+HISTORY_LIMIT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where a row came from."""
+
+    file: FileRow | None
+    """None where its source was removed since."""
+    job: Job
+    parser_doc: str
+
+
+class ResultService:
+    """What can be done with committed tables."""
+
+    def __init__(
+        self, settings: Settings, store: Store, sink: ParquetSink, catalog: CatalogService
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._sink = sink
+        self._catalog = catalog
+        self._reader: CatalogReader | None = None
+        catalog.on_swap = self._on_swap
+
+    @property
+    def reader(self) -> CatalogReader:
+        """The program's own guarded sessions over the catalog."""
+        if self._reader is None:
+            if not self._settings.catalog_path.exists():
+                self._catalog.build()
+            self._reader = CatalogReader(
+                self._settings.catalog_path,
+                self._settings.output_dir,
+                self._settings.home / "tmp",
+                self._settings.query_memory_mb,
+            )
+        return self._reader
+
+    def tables(self, workspace_id: WorkspaceId) -> list[TableSummary]:
+        """The tables of a workspace by name."""
+        with self._store.read() as uow:
+            workspace = uow.evidence.workspace(workspace_id)
+            return [TableSummary.of(*one) for one in committed_tables(uow, self._sink, workspace)]
+
+    def query(self, workspace_id: WorkspaceId, sql: str, cancel: CancelToken) -> View:
+        """Run a query and remember it.
+
+        Raises:
+            UserProblem: it is refused or fails.
+            Cancelled: somebody asked to stop.
+        """
+        started, at = time.monotonic(), datetime.now(UTC)
+        rows, error = None, ""
+        try:
+            view = self.reader.query(
+                sql, self._schema(workspace_id), cancel, self._settings.console_rows
+            )
+            rows = view.rows
+        except CasparianError as problem:
+            error = str(problem)
+            raise
+        finally:
+            entry = HistoryEntry(sql, at, time.monotonic() - started, rows, error)
+            with self._store.write() as uow:
+                uow.records.add_query(workspace_id, entry)
+                uow.commit()
+        return view
+
+    def history(self, workspace_id: WorkspaceId) -> list[HistoryEntry]:
+        """The newest queries, newest first."""
+        with self._store.read() as uow:
+            return uow.records.queries(workspace_id, HISTORY_LIMIT)
+
+    def lineage(self, workspace_id: WorkspaceId, file_id: FileId, job_id: JobId) -> Lineage:
+        """Where a row with these lineage columns came from."""
+        with self._store.read() as uow:
+            job = uow.jobs.job(job_id)
+            query = FileQuery(workspace_id, file_id=file_id)
+            rows, _ = uow.evidence.find(query, offset=0, limit=1)
+        return Lineage(rows[0] if rows else None, job, parsers.load(job.parser).__doc__ or "")
+
+    def export(
+        self,
+        workspace_id: WorkspaceId,
+        what: ViewSpec | str,
+        target: Path,
+        fmt: str,
+        *,
+        safe: bool,
+        overwrite: bool,
+        progress: Callable[[Progress], None],
+        cancel: CancelToken,
+    ) -> Exported:
+        """Write a table, a view of it or a query's whole result to a file, with its manifest.
+
+        Raises:
+            UserProblem: the query is refused, or the target is there and `overwrite` is not set.
+            EnvironmentProblem: it cannot be written.
+            Cancelled: somebody asked to stop; no file is left.
+        """
+        with self._store.read() as uow:
+            workspace = uow.evidence.workspace(workspace_id)
+        about = ManifestFacts(
+            workspace=workspace.name,
+            program_version=__version__,
+            sources_of=lambda hashes: self._sources(workspace_id, hashes),
+        )
+        exported = export(
+            self.reader,
+            what,
+            workspace.schema,
+            target,
+            fmt,
+            safe=safe,
+            overwrite=overwrite,
+            progress=progress,
+            cancel=cancel,
+            about=about,
+        )
+        with self._store.write() as uow:
+            uow.records.add_export(
+                workspace_id,
+                what=what if isinstance(what, str) else f"{what.schema}.{what.table}",
+                path=str(exported.path),
+                file_format=fmt,
+                rows=exported.rows,
+                sha256=exported.sha256,
+                at=datetime.now(UTC),
+            )
+            uow.commit()
+        return exported
+
+    def rebuild(self) -> int:
+        """Build the catalog anew; return how many tables it shows."""
+        self._catalog.refresh()
+        return len(self.reader.tables())
+
+    def close(self) -> None:
+        """Close the sessions."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def spec(self, workspace_id: WorkspaceId, table: str) -> ViewSpec:
+        """The whole of a table, by its name.
+
+        Raises:
+            UserProblem: there is no such table.
+        """
+        schema = self._schema(workspace_id)
+        names = [one.name for one in self.reader.tables() if one.schema == schema]
+        if table not in names:
+            raise UserProblem(
+                f"There is no table {table!r}", f"There are: {', '.join(names) or 'none yet'}"
+            )
+        return ViewSpec(schema, table)
+
+    def _schema(self, workspace_id: WorkspaceId) -> str:
+        with self._store.read() as uow:
+            return uow.evidence.workspace(workspace_id).schema
+
+    def _sources(self, workspace_id: WorkspaceId, hashes: Sequence[str] | None) -> list[SourceFact]:
+        wanted = None if hashes is None else set(hashes)
+        with self._store.read() as uow:
+            return [
+                SourceFact(one.path, one.source_hash, one.sha256)
+                for one in uow.evidence.files(workspace_id)
+                if one.source_hash and (wanted is None or one.source_hash in wanted)
+            ]
+
+    def _on_swap(self) -> None:
+        if self._reader is not None:
+            self._reader.refresh()

@@ -1,0 +1,80 @@
+"""Which tables a workspace has: contracts and committed files joined into what the catalog shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from casparian.domain.results import CommittedFile, CommittedTable
+from casparian.services.plugins import parser_info
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from casparian.domain.contracts import Column
+    from casparian.domain.evidence import Workspace
+    from casparian.sinks.parquet import ParquetSink
+    from casparian.state.database import UnitOfWork
+    from casparian.state.outputs import OutputFile
+
+
+@dataclass(frozen=True, slots=True)
+class TableSummary:
+    """A table that is ready to be queried."""
+
+    schema: str
+    name: str
+    rows: int
+    quarantined: int
+    size_bytes: int
+    parser: str
+    parser_version: str
+    updated_at: datetime
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, table: CommittedTable, updated_at: datetime) -> TableSummary:
+        """Sum up a table's files."""
+        return cls(
+            schema=table.schema,
+            name=table.name,
+            rows=table.rows,
+            quarantined=table.quarantined,
+            size_bytes=sum(one.size_bytes for one in (*table.files, *table.quarantine_files)),
+            parser=table.parser,
+            parser_version=table.parser_version,
+            updated_at=updated_at,
+            columns=table.columns,
+        )
+
+
+def committed_tables(
+    uow: UnitOfWork, sink: ParquetSink, workspace: Workspace
+) -> list[tuple[CommittedTable, datetime]]:
+    """Every table with a committed file, by name, and when it changed last.
+
+    A contract alone makes no table: one that a job brought which then failed has nothing to show.
+    """
+    files: dict[str, list[OutputFile]] = defaultdict(list)
+    for one in uow.outputs.outputs(workspace.id):
+        files[one.table].append(one)
+    tables = []
+    for name, contract in sorted(uow.outputs.contracts(workspace.id).items()):
+        if name not in files:
+            continue
+        parts: dict[bool, list[CommittedFile]] = {True: [], False: []}
+        for one in files[name]:
+            path = str(sink.absolute(one.path))
+            parts[one.quarantine].append(CommittedFile(path, one.rows, one.size_bytes))
+        table = CommittedTable(
+            schema=workspace.schema,
+            name=name,
+            columns=contract.columns,
+            files=tuple(parts[False]),
+            quarantine_files=tuple(parts[True]),
+            parser=contract.parser,
+            parser_version=parser_info(contract.parser).version,
+        )
+        tables.append((table, max(one.committed_at for one in files[name])))
+    return tables

@@ -1,0 +1,251 @@
+"""Contracts, outputs and materializations in the state store: what is committed, and for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from casparian.domain.contracts import Column
+from casparian.domain.ids import FileId, JobId, OutputId, WorkspaceId, new_id
+from casparian.state.tables import contracts, materializations, outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TableContract:
+    """The newest contract of a table, and which parser's output it is of."""
+
+    workspace_id: WorkspaceId
+    table: str
+    parser: str
+    output: str
+    layout_key: str
+    """Empty for an output with fixed columns."""
+    columns: tuple[Column, ...]
+    schema_hash: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One committed file of a table."""
+
+    id: OutputId
+    workspace_id: WorkspaceId
+    job_id: JobId
+    table: str
+    quarantine: bool
+    path: str
+    """Relative to the sink's root."""
+    rows: int
+    size_bytes: int
+    schema_hash: str
+    committed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Materialization:
+    """This content, read by this parser, is in this table."""
+
+    id: str
+    key: str
+    workspace_id: WorkspaceId
+    source_hash: str
+    parser: str
+    parser_version: str
+    artifact_hash: str
+    table: str
+    target_key: str
+    job_id: JobId
+    file_id: FileId
+    accepted: int
+    quarantined: int
+    note: str
+    """What the parser had to say of the file: cut short, a stale header; empty for most."""
+    created_at: datetime
+
+
+class OutputRepository:
+    """What was committed, under which contract, and what it makes unnecessary to do again."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._c = connection
+
+    # Contracts
+
+    def contracts(self, workspace_id: WorkspaceId) -> dict[str, TableContract]:
+        """The newest contract of each table of a workspace, by table."""
+        query = (
+            sa.select(contracts)
+            .where(contracts.c.workspace_id == workspace_id)
+            .order_by(contracts.c.table_name, contracts.c.version)
+        )
+        return {row["table_name"]: _contract(row) for row in self._c.execute(query).mappings()}
+
+    def add_contract(self, contract: TableContract, at: datetime) -> None:
+        """Add a table's first or next contract."""
+        self._c.execute(
+            contracts.insert().values(
+                id=new_id(),
+                workspace_id=contract.workspace_id,
+                table_name=contract.table,
+                parser=contract.parser,
+                output=contract.output,
+                layout_key=contract.layout_key,
+                columns=[[one.name, one.type, one.nullable, one.doc] for one in contract.columns],
+                schema_hash=contract.schema_hash,
+                version=contract.version,
+                created_at=at,
+            )
+        )
+
+    # Outputs
+
+    def add_outputs(self, committed: Sequence[OutputFile]) -> None:
+        """Record committed files."""
+        rows = [
+            {
+                "id": one.id,
+                "workspace_id": one.workspace_id,
+                "job_id": one.job_id,
+                "table_name": one.table,
+                "quarantine": one.quarantine,
+                "path": one.path,
+                "rows": one.rows,
+                "size_bytes": one.size_bytes,
+                "schema_hash": one.schema_hash,
+                "committed_at": one.committed_at,
+            }
+            for one in committed
+        ]
+        if rows:
+            self._c.execute(outputs.insert(), rows)
+
+    def outputs(self, workspace_id: WorkspaceId) -> list[OutputFile]:
+        """The files whose rows count, in the order in which they were committed."""
+        query = (
+            sa.select(outputs)
+            .where(outputs.c.workspace_id == workspace_id, outputs.c.superseded_at.is_(None))
+            .order_by(outputs.c.id)
+        )
+        return [_output(row) for row in self._c.execute(query).mappings()]
+
+    def of_jobs(self, ids: set[JobId]) -> list[OutputFile]:
+        """The files of these jobs whose rows count."""
+        wanted = sorted(ids)
+        found: list[OutputFile] = []
+        for at in range(0, len(wanted), 500):
+            query = sa.select(outputs).where(
+                outputs.c.job_id.in_(wanted[at : at + 500]), outputs.c.superseded_at.is_(None)
+            )
+            found.extend(_output(row) for row in self._c.execute(query).mappings())
+        return found
+
+    def supersede_outputs(self, ids: Sequence[OutputId], by: JobId, at: datetime) -> None:
+        """Take files out of the catalog; they stay on disk until the user purges them."""
+        for one in ids:
+            self._c.execute(
+                outputs.update()
+                .where(outputs.c.id == one)
+                .values(superseded_at=at, superseded_by=by)
+            )
+
+    def are_current(self, ids: Sequence[OutputId]) -> bool:
+        """Whether all of these files still count."""
+        return all(
+            self._c.execute(
+                sa.select(outputs.c.superseded_at.is_(None)).where(outputs.c.id == one)
+            ).scalar_one()
+            for one in ids
+        )
+
+    def paths(self) -> set[str]:
+        """The path of every file on record, superseded or not."""
+        return set(self._c.execute(sa.select(outputs.c.path)).scalars())
+
+    # Materializations
+
+    def materializations(
+        self, workspace_id: WorkspaceId, *, parser: str | None = None
+    ) -> list[Materialization]:
+        """What is done, and still counts."""
+        query = sa.select(materializations).where(
+            materializations.c.workspace_id == workspace_id,
+            materializations.c.superseded_at.is_(None),
+        )
+        if parser is not None:
+            query = query.where(materializations.c.parser == parser)
+        rows = self._c.execute(query.order_by(materializations.c.id)).mappings()
+        return [_materialization(row) for row in rows]
+
+    def add_materializations(self, done: Sequence[Materialization]) -> None:
+        """Record what is done."""
+        if done:
+            self._c.execute(materializations.insert(), [_materialization_row(one) for one in done])
+
+    def supersede_materializations(self, ids: Sequence[str], at: datetime) -> None:
+        """Record that other rows took the place of these."""
+        rows = [{"b_id": one, "superseded_at": at} for one in ids]
+        if rows:
+            key = materializations.c.id == sa.bindparam("b_id")
+            self._c.execute(materializations.update().where(key), rows)
+
+
+def _contract(row: sa.RowMapping) -> TableContract:
+    return TableContract(
+        workspace_id=row["workspace_id"],
+        table=row["table_name"],
+        parser=row["parser"],
+        output=row["output"],
+        layout_key=row["layout_key"],
+        columns=tuple(Column(*one) for one in row["columns"]),
+        schema_hash=row["schema_hash"],
+        version=row["version"],
+    )
+
+
+def _output(row: sa.RowMapping) -> OutputFile:
+    return OutputFile(
+        id=row["id"],
+        workspace_id=row["workspace_id"],
+        job_id=row["job_id"],
+        table=row["table_name"],
+        quarantine=row["quarantine"],
+        path=row["path"],
+        rows=row["rows"],
+        size_bytes=row["size_bytes"],
+        schema_hash=row["schema_hash"],
+        committed_at=row["committed_at"],
+    )
+
+
+_SAME_NAMES = (
+    "id",
+    "key",
+    "workspace_id",
+    "source_hash",
+    "parser",
+    "parser_version",
+    "artifact_hash",
+    "target_key",
+    "job_id",
+    "file_id",
+    "accepted",
+    "quarantined",
+    "note",
+    "created_at",
+)
+
+
+def _materialization(row: sa.RowMapping) -> Materialization:
+    values = {name: row[name] for name in _SAME_NAMES}
+    return Materialization(table=row["table_name"], **values)
+
+
+def _materialization_row(one: Materialization) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in _SAME_NAMES} | {"table_name": one.table}

@@ -1,0 +1,293 @@
+"""The job queue: claims with a token, an attempt and a lease, and the history of each job.
+
+A claim is one transaction that takes the write lock first, so no two programs get the same job. The
+lease is prolonged by heartbeats; when it ran out, or the program that held it is gone, the job goes
+back to the queue until its attempts are used up. A move by somebody whose token is stale is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from casparian.domain.ids import FileId, JobId, WorkspaceId, new_id
+from casparian.domain.jobs import Claim, Job, JobFile, JobFileState, JobState, check_move
+from casparian.state.evidence import absolute
+from casparian.state.tables import files, job_events, job_files, jobs, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+LEASE = timedelta(seconds=60)
+MAX_ATTEMPTS = 3
+
+_ACTIVE = (JobState.CLAIMED, JobState.RUNNING, JobState.COMMITTING)
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvidence:
+    """A file of a job with what its worker needs to read it."""
+
+    file_id: FileId
+    source_hash: str
+    """As planned."""
+    path_bytes: bytes
+    """Absolute."""
+    shown: str
+    size_bytes: int
+    mtime_ns: int
+    current_hash: str
+    """As the newest scan has it; another than planned means that the file has changed since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job that some program holds, or held."""
+
+    job: Job
+    token: str
+    host: str
+    pid: int
+    lease_until: datetime
+
+
+class JobRepository:
+    """Jobs, their files and their history."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._c = connection
+
+    def add(self, job: Job, evidence: Sequence[tuple[FileId, str]], priority: int = 100) -> None:
+        """Queue a job over files, each given with the hash of the content that is to be read."""
+        row = {name: getattr(job, name) for name in _JOB_COLUMNS}
+        self._c.execute(jobs.insert().values(priority=priority, **row))
+        rows = [
+            {
+                "job_id": job.id,
+                "file_id": file_id,
+                "source_hash": source_hash,
+                "ordinal": ordinal,
+                "state": JobFileState.WAITING,
+            }
+            for ordinal, (file_id, source_hash) in enumerate(evidence)
+        ]
+        self._c.execute(job_files.insert(), rows)
+
+    def claim(self, host: str, pid: int, now: datetime) -> Claim | None:
+        """Take the next queued job, or None if there is none."""
+        query = (
+            sa.select(jobs)
+            .where(jobs.c.state == JobState.QUEUED, jobs.c.cancel_asked.is_(False))
+            .order_by(jobs.c.priority, jobs.c.id)
+            .limit(1)
+        )
+        row = self._c.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        token, lease_until = new_id(), now + LEASE
+        job = replace(_job(row), state=JobState.CLAIMED, attempt=row["attempt"] + 1, host=host)
+        self._c.execute(
+            jobs.update()
+            .where(jobs.c.id == job.id)
+            .values(
+                state=JobState.CLAIMED,
+                attempt=job.attempt,
+                token=token,
+                lease_until=lease_until,
+                host=host,
+                pid=pid,
+                started_at=now,
+                problem="",
+            )
+        )
+        return Claim(job, token, lease_until)
+
+    def beat(self, job_id: JobId, token: str, now: datetime) -> bool:
+        """Prolong a lease; False means that the claim is lost or the job is to be cancelled."""
+        changed = self._c.execute(
+            jobs.update()
+            .where(jobs.c.id == job_id, jobs.c.token == token, jobs.c.cancel_asked.is_(False))
+            .values(lease_until=now + LEASE)
+        )
+        return bool(changed.rowcount)
+
+    def move(self, job_id: JobId, token: str | None, state: JobState, **values: Any) -> bool:
+        """Put a job into another state; False if the token is not (or no longer) the job's.
+
+        Raises:
+            AssertionError: the move is not a legal one.
+        """
+        query = sa.select(jobs.c.state, jobs.c.token).where(jobs.c.id == job_id)
+        row = self._c.execute(query).one()
+        if token is not None and row.token != token:
+            return False
+        check_move(row.state, state)
+        if state is JobState.QUEUED or state.is_terminal:
+            values["token"] = None
+            values["lease_until"] = None
+        self._c.execute(jobs.update().where(jobs.c.id == job_id).values(state=state, **values))
+        return True
+
+    def ask_cancel(self, job_id: JobId) -> None:
+        """Ask whoever holds the job to stop."""
+        self._c.execute(jobs.update().where(jobs.c.id == job_id).values(cancel_asked=True))
+
+    def held(self) -> list[Held]:
+        """Every job that is claimed, running or committing."""
+        query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE))
+        return [
+            Held(_job(row), row["token"], row["host"], row["pid"], row["lease_until"])
+            for row in self._c.execute(query).mappings()
+        ]
+
+    def open_ids(self) -> list[JobId]:
+        """Every job that is not at its end, oldest first."""
+        query = sa.select(jobs.c.id).where(jobs.c.state.in_((JobState.QUEUED, *_ACTIVE)))
+        return [JobId(one) for one in self._c.execute(query.order_by(jobs.c.id)).scalars()]
+
+    def count_open(self, workspace_id: WorkspaceId | None = None) -> int:
+        """How many jobs are not at their end."""
+        query = sa.select(sa.func.count()).select_from(jobs)
+        query = query.where(jobs.c.state.in_((JobState.QUEUED, *_ACTIVE)))
+        if workspace_id is not None:
+            query = query.where(jobs.c.workspace_id == workspace_id)
+        return int(self._c.execute(query).scalar_one())
+
+    def job(self, job_id: JobId) -> Job:
+        """One job."""
+        return _job(self._c.execute(sa.select(jobs).where(jobs.c.id == job_id)).mappings().one())
+
+    def jobs(self, workspace_id: WorkspaceId) -> list[Job]:
+        """The jobs of a workspace, newest first."""
+        query = (
+            sa.select(jobs).where(jobs.c.workspace_id == workspace_id).order_by(jobs.c.id.desc())
+        )
+        return [_job(row) for row in self._c.execute(query).mappings()]
+
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Which of these ids are jobs of this store."""
+        wanted = list(ids)
+        found: set[str] = set()
+        for at in range(0, len(wanted), 500):
+            query = sa.select(jobs.c.id).where(jobs.c.id.in_(wanted[at : at + 500]))
+            found.update(self._c.execute(query).scalars())
+        return found
+
+    def evidence(self, job_id: JobId) -> list[JobEvidence]:
+        """The files of a job, in the order in which they are to be read."""
+        query = (
+            sa.select(
+                job_files.c.file_id,
+                job_files.c.source_hash,
+                sources.c.path_bytes.label("root"),
+                sources.c.is_folder,
+                files.c.path_bytes,
+                files.c.path,
+                files.c.size_bytes,
+                files.c.mtime_ns,
+                files.c.source_hash.label("current_hash"),
+            )
+            .select_from(job_files.join(files).join(sources))
+            .where(job_files.c.job_id == job_id)
+            .order_by(job_files.c.ordinal)
+        )
+        return [
+            JobEvidence(
+                file_id=row["file_id"],
+                source_hash=row["source_hash"],
+                path_bytes=absolute(row["root"], row["path_bytes"], is_folder=row["is_folder"]),
+                shown=row["path"],
+                size_bytes=row["size_bytes"],
+                mtime_ns=row["mtime_ns"],
+                current_hash=row["current_hash"],
+            )
+            for row in self._c.execute(query).mappings()
+        ]
+
+    def files(self, job_id: JobId) -> list[JobFile]:
+        """What became of each file of a job."""
+        query = (
+            sa.select(job_files, files.c.path)
+            .select_from(job_files.join(files))
+            .where(job_files.c.job_id == job_id)
+            .order_by(job_files.c.ordinal)
+        )
+        names = ("job_id", "file_id", "path", "state", "read", "accepted", "quarantined", "problem")
+        rows = self._c.execute(query).mappings()
+        return [JobFile(**{name: row[name] for name in names}) for row in rows]
+
+    def end_files(self, results: Sequence[JobFile]) -> None:
+        """Record what became of files of a job."""
+        if not results:
+            return
+        key = (job_files.c.job_id == sa.bindparam("b_job")) & (
+            job_files.c.file_id == sa.bindparam("b_file")
+        )
+        rows = [
+            {
+                "b_job": one.job_id,
+                "b_file": one.file_id,
+                "state": one.state,
+                "read": one.read,
+                "accepted": one.accepted,
+                "quarantined": one.quarantined,
+                "problem": one.problem,
+            }
+            for one in results
+        ]
+        self._c.execute(job_files.update().where(key), rows)
+
+    def waiting(self, workspace_id: WorkspaceId) -> set[tuple[str, str]]:
+        """Content hash and parser of everything that an open job is going to read."""
+        query = (
+            sa.select(job_files.c.source_hash, jobs.c.parser)
+            .select_from(job_files.join(jobs))
+            .where(
+                jobs.c.workspace_id == workspace_id, jobs.c.state.in_((JobState.QUEUED, *_ACTIVE))
+            )
+        )
+        return {(source_hash, parser) for source_hash, parser in self._c.execute(query)}
+
+    def note(self, job_id: JobId, at: datetime, message: str) -> None:
+        """Add a line to a job's history."""
+        row = {"id": new_id(), "job_id": job_id, "at": at, "message": message}
+        self._c.execute(job_events.insert().values(row))
+
+    def history(self, job_id: JobId) -> list[tuple[datetime, str]]:
+        """What happened to a job, oldest first."""
+        query = (
+            sa.select(job_events.c.at, job_events.c.message)
+            .where(job_events.c.job_id == job_id)
+            .order_by(job_events.c.id)
+        )
+        return [(at, message) for at, message in self._c.execute(query)]
+
+
+_JOB_COLUMNS = (
+    "id",
+    "workspace_id",
+    "parser",
+    "parser_version",
+    "artifact_hash",
+    "state",
+    "files",
+    "size_bytes",
+    "created_at",
+    "started_at",
+    "ended_at",
+    "attempt",
+    "host",
+    "rows",
+    "quarantined",
+    "failed_files",
+    "problem",
+    "retry_of",
+)
+
+
+def _job(row: sa.RowMapping) -> Job:
+    return Job(**{name: row[name] for name in _JOB_COLUMNS})
