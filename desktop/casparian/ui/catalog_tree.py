@@ -1,0 +1,239 @@
+"""The catalog as a tree: tables with their rows, quarantine beneath each, columns, the control plane."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtGui import QGuiApplication, QKeyEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QMenu,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
+from typing_extensions import override
+
+from casparian.domain.evidence import shown_text
+from casparian.domain.results import QUARANTINE_SUFFIX, TableInfo
+from casparian.ui import formats, icons, parts, theme
+from casparian.ui.table_model import tip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_TABLE = Qt.ItemDataRole.UserRole
+_COLUMN = Qt.ItemDataRole.UserRole + 1
+_ICONS = {"table": "results", "quarantine": "quarantine", "control": "state"}
+
+
+class _Tree(QTreeWidget):
+    """A tree that says when Enter is pressed.
+
+    Signals:
+        entered: the item, and the column 0.
+    """
+
+    entered = Signal(QTreeWidgetItem, int)
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        item = self.currentItem()
+        if item is not None and Qt.Key(event.key()) in {Qt.Key.Key_Return, Qt.Key.Key_Enter}:
+            self.entered.emit(item, 0)
+            return
+        super().keyPressEvent(event)
+
+
+class CatalogTree(QWidget):
+    """Shows what can be queried.
+
+    Signals:
+        open_wanted: the name of a table that is to be shown.
+        query_wanted: the name of a table that is to be queried.
+        export_wanted: the name of a table that is to be exported.
+        name_wanted: a column's name, to be put into the SQL.
+    """
+
+    open_wanted = Signal(str)
+    query_wanted = Signal(str)
+    export_wanted = Signal(str)
+    name_wanted = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("catalog")
+        self._search = parts.search_field("Find a table or a column", "catalog_search")
+        self._tree = _Tree()
+        self._tree.setObjectName("catalog_tree")
+        self._tree.setAccessibleName("Tables")
+        self._tree.setColumnCount(2)
+        self._tree.setHeaderLabels(["Table", "Rows"])
+        self._tree.setUniformRowHeights(True)
+        self._tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self._tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        header = self._tree.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        column = parts.margins(self, all_round=0, gap=0)
+        holder = parts.row(self._search)
+        holder.setContentsMargins(*[theme.GRID // 2] * 4)
+        column.addWidget(holder)
+        column.addWidget(self._tree, 1)
+        self._search.textChanged.connect(self._on_search)
+        self._tree.itemDoubleClicked.connect(self._on_entered)
+        self._tree.entered.connect(self._on_entered)
+        self._tree.customContextMenuRequested.connect(self._on_menu)
+
+    def show_tables(self, tables: Sequence[TableInfo]) -> None:
+        """Show these tables; what was open or current stays so."""
+        opened = {self._key(item) for item in self._items() if item.isExpanded()}
+        current = self._tree.currentItem()
+        chosen = self._key(current) if current else ""
+        self._tree.clear()
+        groups = {
+            "table": _group("Tables"),
+            "control": _group("About the case"),
+        }
+        by_name: dict[str, QTreeWidgetItem] = {}
+        for table in sorted(tables, key=lambda one: (one.kind == "quarantine", one.name)):
+            item = _table_item(table)
+            if table.kind == "quarantine":
+                owner = by_name.get(table.name.removesuffix(QUARANTINE_SUFFIX))
+                if owner is not None:
+                    owner.insertChild(0, item)
+                    continue
+            by_name[table.name] = item
+            groups["control" if table.kind == "control" else "table"].addChild(item)
+        for group in groups.values():
+            if group.childCount():
+                self._tree.addTopLevelItem(group)
+                group.setExpanded(True)
+        for item in self._items():
+            if self._key(item) in opened:
+                item.setExpanded(True)
+            if chosen and self._key(item) == chosen:
+                self._tree.setCurrentItem(item)
+        self._on_search(self._search.text())
+
+    def focus_search(self) -> None:
+        """Go to the field that finds tables."""
+        self._search.setFocus()
+        self._search.selectAll()
+
+    def current_table(self) -> str:
+        """Return the name of the table that is chosen; empty for none."""
+        item = self._tree.currentItem()
+        return str(item.data(0, _TABLE) or "") if item else ""
+
+    def lines(self) -> list[str]:
+        """Return what the tree shows, a line for each item that is not hidden, indented by depth."""
+        return [
+            f"{'  ' * _depth(item)}{item.text(0)} {item.text(1)}".rstrip()
+            for item in self._items()
+            if not item.isHidden() and item.data(0, _COLUMN) is None
+        ]
+
+    def _items(self) -> Iterator[QTreeWidgetItem]:
+        waiting = _children(self._tree.invisibleRootItem())[::-1]
+        while waiting:
+            item = waiting.pop()
+            yield item
+            waiting += _children(item)[::-1]
+
+    @staticmethod
+    def _key(item: QTreeWidgetItem) -> str:
+        return f"{item.data(0, _TABLE)}/{item.data(0, _COLUMN)}/{_depth(item)}"
+
+    @Slot(str)
+    def _on_search(self, text: str) -> None:
+        wanted = text.strip().lower()
+        for group in _children(self._tree.invisibleRootItem()):
+            for table in _children(group):
+                self._narrow(table, wanted)
+
+    def _narrow(self, table: QTreeWidgetItem, wanted: str) -> None:
+        """Hide a table unless it, its quarantine or one of its columns is wanted."""
+        children = _children(table)
+        named = wanted in str(table.data(0, _TABLE)).lower()
+        found = [child for child in children if wanted in child.text(0).lower()]
+        table.setHidden(not (named or found))
+        for child in children:
+            child.setHidden(bool(wanted) and not named and child not in found)
+        if wanted and found and not named:
+            table.setExpanded(True)
+
+    @Slot(QTreeWidgetItem, int)
+    def _on_entered(self, item: QTreeWidgetItem, _column: int) -> None:
+        column = item.data(0, _COLUMN)
+        if column is not None:
+            self.name_wanted.emit(column)
+        elif item.data(0, _TABLE):
+            self.open_wanted.emit(item.data(0, _TABLE))
+
+    @Slot(QPoint)
+    def _on_menu(self, at: QPoint) -> None:
+        item = self._tree.itemAt(at)
+        if item is None or not item.data(0, _TABLE):
+            return
+        name = str(item.data(0, _TABLE))
+        column = item.data(0, _COLUMN)
+        menu = QMenu(self)
+        menu.setObjectName("catalog_menu")
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        acts = [
+            ("Open", "results", partial(self.open_wanted.emit, name)),
+            ("Query", "sql", partial(self.query_wanted.emit, name)),
+            (
+                "Copy the name",
+                "copy",
+                partial(QGuiApplication.clipboard().setText, name if column is None else column),
+            ),
+            ("Export…", "export", partial(self.export_wanted.emit, name)),
+        ]
+        for text, icon, act in acts:
+            # Dropping the argument: a partial would be called with `checked`.
+            menu.addAction(icons.icon(icon), text).triggered.connect(lambda _=False, do=act: do())
+        menu.popup(self._tree.viewport().mapToGlobal(at))
+
+
+def _children(item: QTreeWidgetItem) -> list[QTreeWidgetItem]:
+    return [item.child(at) for at in range(item.childCount())]
+
+
+def _depth(item: QTreeWidgetItem) -> int:
+    depth, above = 0, item.parent()
+    while above is not None:
+        depth, above = depth + 1, above.parent()
+    return depth
+
+
+def _group(title: str) -> QTreeWidgetItem:
+    group = QTreeWidgetItem([title])
+    group.setFont(0, theme.font(strong=True))
+    group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+    return group
+
+
+def _table_item(table: TableInfo) -> QTreeWidgetItem:
+    label = "quarantine" if table.kind == "quarantine" else shown_text(table.name)
+    item = QTreeWidgetItem([label, formats.number(table.rows)])
+    item.setData(0, _TABLE, table.name)
+    token: theme.Token = "partial" if table.kind == "quarantine" and table.rows else "faint"
+    item.setIcon(0, icons.icon(_ICONS[table.kind], token))
+    item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    parser = f"{table.parser} {table.parser_version}".strip()
+    said = f"{table.name}: {formats.count(table.rows, 'row')}"
+    item.setToolTip(0, tip(f"{said}, read by {parser}" if parser else said))
+    for column in table.columns:
+        child = QTreeWidgetItem([shown_text(column.name), column.type])
+        child.setData(0, _TABLE, table.name)
+        child.setData(0, _COLUMN, column.name)
+        child.setForeground(1, theme.color("faint"))
+        child.setToolTip(0, tip(column.doc or column.name))
+        item.addChild(child)
+    return item
