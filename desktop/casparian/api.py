@@ -19,8 +19,18 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 from casparian.domain.contracts import Column
+from casparian.domain.errors import ParserFault
 
-__all__ = ["Batch", "Column", "Layout", "Output", "ParseContext", "Parser", "Rejected"]
+__all__ = [
+    "Batch",
+    "Column",
+    "Layout",
+    "Output",
+    "ParseContext",
+    "Parser",
+    "ParserFault",
+    "Rejected",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +68,11 @@ class Batch:
 
     output: str
     rows: pa.RecordBatch
-    """The output's columns, each of its contract's Arrow type, or text that is then read as that type."""
+    """The output's columns, each of its contract's Arrow type, or text that is then read as that type.
+
+    Text may be dictionary-encoded. JSON, whose Arrow type is that of text, is checked unless its field's
+    metadata says `cf.type: json`: then the parser knows.
+    """
     positions: pa.Int64Array
     """Where in the file each row was read: a record's ordinal or the number of its first line, from 1."""
     layout: Layout | None = None
@@ -127,6 +141,7 @@ class Parser(ABC):
             source: the file, opened for reading only, seekable, at its start.
             context: facts of the file, and where to report to.
 
-        An exception means that the file failed as a whole: none of its rows is kept. What can be read
+        An exception means that the file failed as a whole: none of its rows is kept; a `ParserFault` says
+        in a sentence why, any other is taken for an error of the parser. What can be read
         in spite of damage must be yielded, with a `Rejected` for what cannot.
         """

@@ -1,130 +1,920 @@
-"""Windows event logs (`.evtx`) as one table of events."""
+"""Windows event logs (`.evtx`) as one table of events.
+
+The `evtx` library renders a record as JSON; this module makes typed columns of it, and sees to it that
+nothing of a damaged log goes missing, which the library alone would let happen without a word.
+
+Speed comes from decoding each record once, into structs that know exactly the shape that nearly all
+records have. A record of any other shape is *odd*: it is taken apart by a table of places, becomes text,
+and is typed by the contract. Both ways give the same row for the same record.
+
+Damage, and what becomes of it:
+
+    file signature or header damaged         the chunks are read behind a header of our making; noted
+    header older than the chunks             as in a log collected from a running system; noted
+    header counts chunks that are not there  one quarantine row: `cut_short`
+    last chunk cut                           what can be read of it goes to quarantine as text: `cut_chunk`
+    chunk signature destroyed                its records are rows if its checksums prove it whole, else
+                                             they go to quarantine as text: `lost_chunk_header`
+    chunk of zeros amid others               one quarantine row: `empty_chunk`
+    chunk checksum does not hold             its records are rows, as other readers have it; noted; those that
+                                             lie behind damage go to quarantine as text: `bad_record`
+    record that does not decode              one quarantine row with its bytes: `bad_record`
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO
+import io
+import re
+import struct
+import zlib
+from array import array
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict, cast
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute
 from evtx import PyEvtxParser
 from typing_extensions import override
 
-from casparian.api import Batch, Column, Output, ParseContext, Parser, Rejected
+from casparian.api import Batch, Column, Output, ParseContext, Parser, ParserFault, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
-_BATCH_RECORDS = 4_096
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know only some of the overloads."""
+
 _TABLE = "evtx_events"
-
 _COLUMNS = (
-    Column("time", "timestamp_utc", doc="System/TimeCreated"),
-    Column("computer", "string", doc="System/Computer"),
-    Column("channel", "string", doc="System/Channel"),
-    Column("provider_name", "string", doc="System/Provider/@Name"),
-    Column("event_id", "int64", doc="System/EventID"),
-    Column("level", "int64", doc="System/Level"),
-    Column("user_sid", "string", doc="System/Security/@UserID"),
-    Column("event_data", "json", doc="EventData or UserData"),
-    Column("record_id", "int64", nullable=False, doc="the record's number in its log"),
-    Column("task", "int64", doc="System/Task"),
-    Column("opcode", "int64", doc="System/Opcode"),
-    Column("keywords", "string", doc="System/Keywords: a mask of 64 bits"),
-    Column("version", "int64", doc="System/Version"),
-    Column("qualifiers", "int64", doc="System/EventID/@Qualifiers"),
-    Column("process_id", "int64", doc="System/Execution/@ProcessID"),
-    Column("thread_id", "int64", doc="System/Execution/@ThreadID"),
-    Column("activity_id", "string", doc="System/Correlation/@ActivityID"),
-    Column("related_activity_id", "string", doc="System/Correlation/@RelatedActivityID"),
-    Column("provider_guid", "string", doc="System/Provider/@Guid"),
+    Column("time", "timestamp_utc", doc="When the event happened: System/TimeCreated"),
+    Column("computer", "string", doc="The machine that wrote it"),
+    Column("channel", "string", doc="The log it was written to: Security, System, ..."),
+    Column("provider_name", "string", doc="The component that wrote it"),
+    Column("event_id", "int64", doc="What happened; its meaning depends on the provider"),
+    Column(
+        "level", "int64", doc="1 critical, 2 error, 3 warning, 4 information, 5 verbose, 0 always"
+    ),
+    Column("user_sid", "string", doc="The account in whose context it was written"),
+    Column("event_data", "json", doc="The event's own values: EventData or UserData"),
+    Column("record_id", "int64", nullable=False, doc="The record's number in its log"),
+    Column("task", "int64", doc="The provider's task or category"),
+    Column("opcode", "int64", doc="The step within the task: 1 start, 2 stop, ..."),
+    Column(
+        "keywords", "string", doc="A mask of 64 bits, hexadecimal; 0x8010... is an audit failure"
+    ),
+    Column("version", "int64", doc="Version of the event's layout"),
+    Column("qualifiers", "int64", doc="Upper half of the event id of classic events"),
+    Column("process_id", "int64", doc="The process that wrote it"),
+    Column("thread_id", "int64", doc="The thread that wrote it"),
+    Column("activity_id", "string", doc="Links events of one activity; lower case, no braces"),
+    Column("related_activity_id", "string", doc="The activity that this one came from"),
+    Column("provider_guid", "string", doc="The component's GUID; lower case, no braces"),
+    Column("event_source_name", "string", doc="The classic name of the provider"),
+    Column(
+        "written_time",
+        "timestamp_utc",
+        doc="The time in the record's header. In live logs it is that of the event; exports may have "
+        "that of another record, or 1601",
+    ),
+    Column(
+        "extra", "json", doc="What the record holds beyond these columns, by its place in the XML"
+    ),
 )
+_NAMES = [column.name for column in _COLUMNS]
+
+_PLACES = {
+    ("TimeCreated", "SystemTime"): "time",
+    ("Computer", ""): "computer",
+    ("Channel", ""): "channel",
+    ("Provider", "Name"): "provider_name",
+    ("EventID", ""): "event_id",
+    ("Level", ""): "level",
+    ("Security", "UserID"): "user_sid",
+    ("Task", ""): "task",
+    ("Opcode", ""): "opcode",
+    ("Keywords", ""): "keywords",
+    ("Version", ""): "version",
+    ("EventID", "Qualifiers"): "qualifiers",
+    ("Execution", "ProcessID"): "process_id",
+    ("Execution", "ThreadID"): "thread_id",
+    ("Correlation", "ActivityID"): "activity_id",
+    ("Correlation", "RelatedActivityID"): "related_activity_id",
+    ("Provider", "Guid"): "provider_guid",
+    ("Provider", "EventSourceName"): "event_source_name",
+}
+"""Where in System a column's value stands: element, and attribute or nothing for its text."""
+
+_NAMESPACE = "http://schemas.microsoft.com/win/2004/08/events/event"
+_GUIDS = frozenset({"activity_id", "related_activity_id", "provider_guid"})
+_BATCH_RECORDS = 4_096
+_BATCH_CHARACTERS = 16 * 1024 * 1024
 
 
 class EvtxParser(Parser):
-    """Windows event logs, as the Windows Event Log service writes them since Vista."""
+    """Windows event logs, as written by the Event Log service since Windows Vista.
+
+    One row for each record of every chunk that the file holds, in the order of the file, whatever its header
+    says of their number: in a log taken from a running system the header is stale. A log that has come
+    full circle starts in the middle; sort by `record_id` or `time`. Records that libraries call
+    "recovered" (remains of overwritten records in unused space) are not part of the log and are not read.
+
+    The columns are those of the XML element System, see
+    https://learn.microsoft.com/windows/win32/wes/eventschema-systempropertiestype-complextype;
+    the file format is described at
+    https://github.com/libyal/libevtx/blob/main/documentation/Windows%20XML%20Event%20Log%20(EVTX).asciidoc.
+    """
 
     name = "evtx"
     version = "1"
     topics = ("evtx",)
-    outputs = (Output(_TABLE, _COLUMNS, "One row for each event record"),)
+    outputs = (Output(_TABLE, _COLUMNS, "Event records of Windows event logs"),)
     libraries = ("evtx",)
 
     @override
     def parse(self, source: BinaryIO, context: ParseContext) -> Iterator[Batch | Rejected]:
-        """Read every record of every chunk, whatever the header says of their number."""
-        records = PyEvtxParser(source).records_json()
-        ordinal = 0
-        rows: list[dict[str, str | None]] = []
-        positions: list[int] = []
-        raws: list[str] = []
-        errors = 0
-        while True:
+        """Read every record of every chunk; see the module for what becomes of damage.
+
+        Raises:
+            ParserFault: the file is no event log, and there is no chunk of one in it.
+        """
+        return _Reading(_Log(source, context), context).items()
+
+
+# ------------------------------------------------------------------------------------------ records
+
+
+_NONE = msgspec.Raw()
+
+
+class _Struct(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What is known to be there and nothing else: a record with more is odd."""
+
+
+class _EventAttributes(_Struct):
+    xmlns: Literal["http://schemas.microsoft.com/win/2004/08/events/event"]
+
+
+class _ProviderAttributes(_Struct, rename="pascal"):
+    name: str | None = None
+    guid: str | None = None
+    event_source_name: str | None = None
+
+
+class _Provider(_Struct):
+    attributes: _ProviderAttributes = msgspec.field(name="#attributes")
+
+
+class _TimeAttributes(_Struct):
+    time: str = msgspec.field(name="SystemTime")
+
+
+class _Time(_Struct):
+    attributes: _TimeAttributes = msgspec.field(name="#attributes")
+
+
+class _CorrelationAttributes(_Struct):
+    activity_id: str | None = msgspec.field(name="ActivityID", default=None)
+    related_activity_id: str | None = msgspec.field(name="RelatedActivityID", default=None)
+
+
+class _Correlation(_Struct):
+    attributes: _CorrelationAttributes = msgspec.field(name="#attributes")
+
+
+class _ExecutionAttributes(_Struct):
+    process_id: int | None = msgspec.field(name="ProcessID", default=None)
+    thread_id: int | None = msgspec.field(name="ThreadID", default=None)
+
+
+class _Execution(_Struct):
+    attributes: _ExecutionAttributes = msgspec.field(name="#attributes")
+
+
+class _SecurityAttributes(_Struct):
+    user_id: str | None = msgspec.field(name="UserID", default=None)
+
+
+class _Security(_Struct):
+    attributes: _SecurityAttributes = msgspec.field(name="#attributes")
+
+
+class _EventIdAttributes(_Struct):
+    qualifiers: int | None = msgspec.field(name="Qualifiers")
+
+
+class _EventId(_Struct):
+    attributes: _EventIdAttributes = msgspec.field(name="#attributes")
+    text: int | None = msgspec.field(name="#text")
+
+
+class _System(_Struct, rename="pascal"):
+    provider: _Provider | None = None
+    event_id: int | _EventId | None = msgspec.field(name="EventID", default=None)
+    version: int | None = None
+    level: int | None = None
+    task: int | None = None
+    opcode: int | None = None
+    keywords: str | None = None
+    time_created: _Time | None = None
+    record_id: int | None = msgspec.field(name="EventRecordID", default=None)
+    correlation: _Correlation | None = None
+    execution: _Execution | None = None
+    channel: str | None = None
+    computer: str | None = None
+    security: _Security | None = None
+
+
+class _Event(_Struct):
+    attributes: _EventAttributes = msgspec.field(name="#attributes")
+    system: _System = msgspec.field(name="System")
+    event_data: msgspec.Raw = msgspec.field(name="EventData", default=_NONE)
+    user_data: msgspec.Raw = msgspec.field(name="UserData", default=_NONE)
+
+
+class _Record(_Struct):
+    event: _Event = msgspec.field(name="Event")
+
+
+_decode = msgspec.json.Decoder(_Record).decode
+
+
+class _Given(TypedDict):
+    """A record as the library gives it."""
+
+    event_record_id: int
+    timestamp: str
+    data: str
+
+
+def _records(parser: PyEvtxParser) -> Iterator[_Given]:
+    """The records of a log; one that fails raises RuntimeError, and the next `next` goes on behind it."""
+    return cast("Iterator[_Given]", parser.records_json())
+
+
+@dataclass(slots=True)
+class _Rows:
+    """Records on their way into a batch."""
+
+    ordinals: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)
+    events: list[_Event] = field(default_factory=list)
+    odd: list[_Odd] = field(default_factory=list)
+    characters: int = 0
+
+    def take(self, ordinal: int, record: _Given) -> None:
+        """Take a record as the library gives it."""
+        text = record["data"]
+        self.characters += len(text)
+        try:
+            self.events.append(_decode(text).event)
+        except (msgspec.MsgspecError, RecursionError):
+            self.odd.append(_Odd(ordinal, text, record["event_record_id"], record["timestamp"]))
+        else:
+            self.ordinals.append(ordinal)
+            self.texts.append(text)
+            self.ids.append(record["event_record_id"])
+            self.times.append(record["timestamp"])
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time for a batch."""
+        return (
+            len(self.events) >= _BATCH_RECORDS
+            or len(self.odd) >= _BATCH_RECORDS
+            or self.characters >= _BATCH_CHARACTERS
+        )
+
+    def batches(self) -> Iterator[Batch | Rejected]:
+        """The records as batches: those of the common shape, then the odd ones."""
+        odd = self.odd
+        if self.events:
             try:
-                record: Any = next(records)
-            except StopIteration:
-                break
-            except RuntimeError as error:
-                ordinal += 1
-                errors += 1
-                yield Rejected(_TABLE, ordinal, "bad_record", str(error))
-                if errors > 1_000_000:
-                    break
-                continue
-            ordinal += 1
-            rows.append(_row(record["data"], record["event_record_id"]))
-            positions.append(ordinal)
-            raws.append(record["data"])
-            if len(rows) >= _BATCH_RECORDS:
-                yield _batch(rows, positions, raws)
-                rows, positions, raws = [], [], []
-                context.progress(source.tell())
-        if rows:
-            yield _batch(rows, positions, raws)
+                yield self._typed()
+            except (OverflowError, pa.ArrowException, _NotCommonError):
+                # A number beyond 64 bits, a year beyond 9999: let the contract look at each cell.
+                common = map(_Odd, self.ordinals, self.texts, self.ids, self.times)
+                odd = sorted([*common, *odd], key=lambda one: one.ordinal)
+        if odd:
+            yield from _odd_batch(odd)
+
+    def _typed(self) -> Batch:
+        events, systems = self.events, [event.system for event in self.events]
+        providers = [s.provider.attributes if s.provider else _NO_PROVIDER for s in systems]
+        links = [s.correlation.attributes if s.correlation else _NO_LINK for s in systems]
+        processes = [s.execution.attributes if s.execution else _NO_PROCESS for s in systems]
+        ids = [s.event_id for s in systems]
+        arrays = {
+            "time": _times(
+                [s.time_created.attributes.time if s.time_created else None for s in systems]
+            ),
+            "computer": _repeated([s.computer for s in systems]),
+            "channel": _repeated([s.channel for s in systems]),
+            "provider_name": _repeated([one.name for one in providers]),
+            "event_id": _ints([one.text if isinstance(one, _EventId) else one for one in ids]),
+            "level": _ints([s.level for s in systems]),
+            "user_sid": _repeated(
+                [s.security.attributes.user_id if s.security else None for s in systems]
+            ),
+            "event_data": _payloads(events),
+            "record_id": _ints(self.ids),
+            "task": _ints([s.task for s in systems]),
+            "opcode": _ints([s.opcode for s in systems]),
+            "keywords": _repeated([s.keywords for s in systems]),
+            "version": _ints([s.version for s in systems]),
+            "qualifiers": _ints(
+                [one.attributes.qualifiers if isinstance(one, _EventId) else None for one in ids]
+            ),
+            "process_id": _ints([one.process_id for one in processes]),
+            "thread_id": _ints([one.thread_id for one in processes]),
+            "activity_id": _guids([one.activity_id for one in links]),
+            "related_activity_id": _guids([one.related_activity_id for one in links]),
+            "provider_guid": _guids([one.guid for one in providers]),
+            "event_source_name": _repeated([one.event_source_name for one in providers]),
+            "written_time": _written_times(self.times),
+            "extra": _other_ids(self.ids, [s.record_id for s in systems]),
+        }
+        rows = pa.RecordBatch.from_arrays([arrays[name] for name in _NAMES], schema=_TYPED)
+        return Batch(_TABLE, rows, pa.array(self.ordinals, pa.int64()))
 
 
-def _batch(rows: list[dict[str, str | None]], positions: list[int], raws: list[str]) -> Batch:
-    arrays = [pa.array([row.get(c.name) for row in rows], pa.string()) for c in _COLUMNS]
-    batch = pa.RecordBatch.from_arrays(arrays, names=[c.name for c in _COLUMNS])
-    return Batch(_TABLE, batch, pa.array(positions, pa.int64()), raw=pa.array(raws, pa.string()))
+_NO_PROVIDER = _ProviderAttributes()
+_NO_LINK = _CorrelationAttributes()
+_NO_PROCESS = _ExecutionAttributes()
+_REPEATED = pa.dictionary(pa.int32(), pa.string())
+_TYPED = pa.schema(
+    [
+        pa.field(
+            column.name,
+            {
+                "timestamp_utc": pa.timestamp("us", tz="UTC"),
+                "int64": pa.int64(),
+                "string": _REPEATED,
+                "json": pa.string(),
+            }[column.type],
+            metadata={"cf.type": column.type},
+        )
+        for column in _COLUMNS
+    ]
+)
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+class _NotCommonError(Exception):
+    """A record has both EventData and UserData."""
 
 
-def _row(data: str, record_id: int) -> dict[str, str | None]:
-    event = json.loads(data)["Event"]
-    system = event["System"]
+def _ints(values: Sequence[int | None]) -> pa.Int64Array:
+    return pa.array(values, pa.int64())
 
-    def attribute(element: str, name: str) -> str | None:
-        return _text(((system.get(element) or {}).get("#attributes") or {}).get(name))
 
-    event_id, qualifiers = system.get("EventID"), None
-    if isinstance(event_id, dict):
-        qualifiers = attribute("EventID", "Qualifiers")
-        event_id = event_id.get("#text")
-    payload = event.get("EventData", event.get("UserData"))
-    return {
-        "time": attribute("TimeCreated", "SystemTime"),
-        "computer": system.get("Computer"),
-        "channel": system.get("Channel"),
-        "provider_name": attribute("Provider", "Name"),
-        "provider_guid": attribute("Provider", "Guid"),
-        "event_id": _text(event_id),
-        "qualifiers": qualifiers,
-        "level": _text(system.get("Level")),
-        "user_sid": attribute("Security", "UserID"),
-        "event_data": None if payload is None else json.dumps(payload),
-        "record_id": str(record_id),
-        "task": _text(system.get("Task")),
-        "opcode": _text(system.get("Opcode")),
-        "keywords": system.get("Keywords"),
-        "version": _text(system.get("Version")),
-        "process_id": attribute("Execution", "ProcessID"),
-        "thread_id": attribute("Execution", "ThreadID"),
-        "activity_id": attribute("Correlation", "ActivityID"),
-        "related_activity_id": attribute("Correlation", "RelatedActivityID"),
+def _repeated(values: Sequence[str | None]) -> pa.Array[Any]:
+    return pa.array(values, pa.string()).dictionary_encode()
+
+
+def _guids(values: Sequence[str | None]) -> pa.Array[Any]:
+    encoded = cast("pa.DictionaryArray[Any, Any]", _repeated(values))
+    plain = [_plain_guid(text) for text in encoded.dictionary.to_pylist()]
+    plain_encoded = pa.DictionaryArray.from_arrays(encoded.indices, pa.array(plain, pa.string()))
+    if len(set(plain)) == len(plain):
+        return plain_encoded
+    return plain_encoded.cast(pa.string()).dictionary_encode()  # two spellings of one GUID
+
+
+_GUID = re.compile(r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?")
+
+
+def _plain_guid(text: str | None) -> str | None:
+    found = _GUID.fullmatch(text or "")
+    return found[1].lower() if found else text
+
+
+def _times(values: Sequence[str | None]) -> pa.Array[Any]:
+    return pa.array(values, pa.string()).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _written_times(values: Sequence[str]) -> pa.Array[Any]:
+    # 2016-07-08T18:12:51.6816408Z UTC, with up to seven digits: FILETIME has ticks of 100 ns.
+    texts = pc.binary_slice(pa.array(values, pa.binary()), 0, 26).cast(pa.string())
+    plain: pa.Array[Any] = pc.ascii_rtrim(texts, "Z UTC")
+    return plain.cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _payloads(events: Sequence[_Event]) -> pa.Array[Any]:
+    texts: list[bytes | None] = [bytes(event.event_data) for event in events]
+    for at, event in enumerate(events):
+        if event.user_data is not _NONE:
+            if event.event_data is not _NONE:
+                raise _NotCommonError
+            texts[at] = bytes(event.user_data)
+    nothing = (b"", b"null")
+    return pa.array([None if one in nothing else one for one in texts], pa.binary()).view(
+        pa.string()
+    )
+
+
+def _other_ids(ids: Sequence[int], in_system: Sequence[int | None]) -> pa.Array[Any]:
+    """`extra` of the common shape: forwarded events keep the number that they had at their source."""
+    if ids == in_system:
+        return pa.nulls(len(ids), pa.string())
+    return pa.array(
+        [
+            None if other is None or other == one else f'{{"System/EventRecordID":{other}}}'
+            for one, other in zip(ids, in_system, strict=True)
+        ],
+        pa.string(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Odd:
+    """A record of another shape than most."""
+
+    ordinal: int
+    text: str
+    record_id: int
+    written: str
+
+
+def _odd_batch(odd: Sequence[_Odd]) -> Iterator[Batch | Rejected]:
+    rows, kept = [], []
+    for one in odd:
+        try:
+            rows.append(_taken_apart(one))
+        except (msgspec.MsgspecError, RecursionError) as error:
+            message = f"Record {one.record_id} came as JSON that does not hold: {error}"
+            yield Rejected(_TABLE, one.ordinal, "bad_json", message, one.text.encode())
+        else:
+            kept.append(one)
+    arrays = [pa.array([row.get(name) for row in rows], pa.string()) for name in _NAMES]
+    yield Batch(
+        _TABLE,
+        pa.RecordBatch.from_arrays(arrays, names=_NAMES),
+        pa.array([one.ordinal for one in kept], pa.int64()),
+        raw=pa.array([one.text for one in kept], pa.string()),
+    )
+
+
+def _taken_apart(one: _Odd) -> dict[str, str]:
+    """The texts of a record's columns, found by their places; what has no place goes to `extra`."""
+    row: dict[str, str] = {
+        "record_id": str(one.record_id),
+        "written_time": one.written.removeprefix("+"),
     }
+    extra: dict[str, Any] = {}
+    record = msgspec.json.decode(one.text, type=dict[str, dict[str, msgspec.Raw]])
+    event = record.pop("Event", {})
+    extra.update(record)
+    if (payload := event.pop("EventData", None) or event.pop("UserData", None)) is not None:
+        text = bytes(payload).decode()
+        row.update({} if text == "null" else {"event_data": text})
+    for element, raw in _members(event.pop("System", _NONE), extra, "System"):
+        for attribute, value in _leaves(msgspec.json.decode(raw)):
+            column = _PLACES.get((element, attribute))
+            text = _scalar(value)
+            if column and text is not None:
+                row[column] = text
+            elif value is not None and (element, text) != ("EventRecordID", str(one.record_id)):
+                extra[f"System/{element}{attribute and '/@'}{attribute}"] = value
+    for name, raw in event.items():
+        value = msgspec.json.decode(raw)
+        if value not in (None, {"xmlns": _NAMESPACE}):
+            extra[name] = value
+    row.update({name: _plain_guid(row[name]) or "" for name in _GUIDS & row.keys()})
+    if time := row.get("time"):
+        row["time"] = time.removeprefix("+")
+    if extra:
+        row["extra"] = msgspec.json.encode(extra).decode()
+    return row
+
+
+def _members(raw: msgspec.Raw, extra: dict[str, Any], name: str) -> list[tuple[str, msgspec.Raw]]:
+    if not bytes(raw).startswith(b"{"):
+        if bytes(raw) not in {b"", b"null"}:
+            extra[name] = raw
+        return []
+    return list(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items())
+
+
+def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
+    """The values of an element by attribute, and its text by the name ''."""
+    if not isinstance(value, dict):
+        yield "", value
+        return
+    for name, part in value.items():
+        if name == "#attributes" and isinstance(part, dict):
+            yield from part.items()
+        else:
+            yield ("" if name == "#text" else f"{name}"), part
+
+
+def _scalar(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (str, int, float)) else None
+
+
+# ----------------------------------------------------------------------------------------- reading
+
+
+_RECORD_ERROR = re.compile(r"Failed to parse record number (\d+)")
+_CHUNK_ERROR = re.compile(r"Failed to parse chunk number (\d+)")
+
+
+class _Reading:
+    """One pass over a log."""
+
+    def __init__(self, log: _Log, context: ParseContext) -> None:
+        self._log = log
+        self._context = context
+        self._rows = _Rows()
+        self._ordinal = 0
+
+    def items(self) -> Iterator[Batch | Rejected]:
+        """All that the log holds."""
+        yield from self._log.damage()
+        yield from self._read_chunks()
+        yield from self._read_cut_chunk()
+        yield from self._flush()
+
+    def _read_chunks(self) -> Iterator[Batch | Rejected]:
+        records = _records(PyEvtxParser(self._log.view(), validate_checksums=True))
+        failures = 0
+        while failures <= self._log.most_records:
+            try:
+                yield from self._read_records(records)
+            except RuntimeError as error:
+                failures += 1
+                yield from self._flush()
+                yield from self._failed(str(error))
+            else:
+                return
+
+    def _read_records(self, records: Iterator[_Given]) -> Iterator[Batch | Rejected]:
+        for record in records:
+            self._take(record)
+            if self._rows.is_full:
+                yield from self._flush()
+                self._context.progress(self._log.done_bytes)
+
+    def _take(self, record: _Given) -> None:
+        self._ordinal += 1
+        self._rows.take(self._ordinal, record)
+
+    def _flush(self) -> Iterator[Batch | Rejected]:
+        rows, self._rows = self._rows, _Rows()
+        return rows.batches()
+
+    def _failed(self, message: str) -> Iterator[Batch | Rejected]:
+        if found := _CHUNK_ERROR.match(message):
+            yield from self._read_damaged_chunk(int(found[1]))
+            return
+        self._ordinal += 1
+        raw = b""
+        if found := _RECORD_ERROR.match(message):
+            raw = self._log.raw_record(int(found[1]))
+        yield Rejected(_TABLE, self._ordinal, "bad_record", f"{message} (by ordinal)", raw)
+
+    def _read_damaged_chunk(self, index: int) -> Iterator[Batch | Rejected]:
+        """Read a chunk that the library refused as a whole, on its own."""
+        chunk = self._log.chunk(index)
+        if not chunk.is_sound:
+            why = f"chunk {index + 1} has lost its header"
+            yield from self._salvage(chunk, "lost_chunk_header", why)
+            return
+        self._context.warn(
+            f"The signature of chunk {index + 1} was destroyed; its checksums prove the rest whole, and "
+            "its records were read"
+            if chunk.was_mended
+            else f"A checksum of chunk {index + 1} does not hold: its records may have been altered, or "
+            "were being written when the log was collected",
+            chunk.offset,
+        )
+        records, errors = chunk.records()
+        for record in records:
+            self._take(record)
+        yield from self._flush()
+        yield from self._unread(chunk, records, errors)
+
+    def _read_cut_chunk(self) -> Iterator[Batch | Rejected]:
+        chunk = self._log.cut_chunk()
+        if chunk is not None:
+            yield from self._salvage(chunk, "cut_chunk", "the file ends within its chunk")
+
+    def _salvage(self, chunk: _Chunk, violation: str, why: str) -> Iterator[Rejected]:
+        """What can be read of a chunk that nothing proves: text in quarantine."""
+        records, errors = chunk.records()
+        records = [one for one in records if one["event_record_id"] in chunk.spans]
+        for record in records:
+            self._ordinal += 1
+            message = f"Record {record['event_record_id']} can be read, but {why}"
+            yield Rejected(_TABLE, self._ordinal, violation, message, record["data"].encode())
+        yield from self._unread(chunk, records, errors)
+        if not chunk.spans:
+            message = f"At offset {chunk.offset:,}: {why}, and no record can be made out in it"
+            yield Rejected(_TABLE, chunk.offset, violation, message, chunk.given)
+
+    def _unread(
+        self, chunk: _Chunk, records: list[_Given], errors: list[str]
+    ) -> Iterator[Rejected]:
+        """The records that a chunk's bytes show and that were not read, and what is known of why."""
+        reasons = {int(found[1]): text for text in errors if (found := _RECORD_ERROR.match(text))}
+        others = "; ".join(text for text in errors if not _RECORD_ERROR.match(text))
+        read = {record["event_record_id"] for record in records}
+        missing = sorted(chunk.spans.keys() - read | reasons.keys())
+        texts = chunk.texts_behind_damage() if missing else {}
+        for record_id in missing:
+            start, end = chunk.spans.get(record_id, (0, 0))
+            reason = reasons.get(record_id) or others or "it lies behind damage"
+            message = f"Record {record_id} in the chunk at offset {chunk.offset:,}: {reason}"
+            raw = texts[record_id].encode() if record_id in texts else chunk.given[start:end]
+            self._ordinal += 1
+            yield Rejected(_TABLE, self._ordinal, "bad_record", message, raw)
+
+
+# -------------------------------------------------------------------------------------------- file
+
+
+_FILE_SIGNATURE = b"ElfFile\0"
+_CHUNK_SIGNATURE = b"ElfChnk\0"
+_RECORD_SIGNATURE = b"**\0\0"
+_HEADER_BYTES = 4_096
+_CHUNK_BYTES = 65_536
+_FIRST_RECORD = 512
+"""Offset of the first record in a chunk."""
+_SMALLEST_RECORD = 28
+_NO_CHECKSUMS = 4
+"""Flag in both kinds of header."""
+_KNOWN_FLAGS = 7
+
+
+class _Log:
+    """What the headers of a file and of its chunks say, and what that is worth."""
+
+    def __init__(self, source: BinaryIO, context: ParseContext) -> None:
+        self._source = source
+        self._context = context
+        self._size = source.seek(0, io.SEEK_END)
+        self._whole, self._rest = divmod(max(self._size - _HEADER_BYTES, 0), _CHUNK_BYTES)
+        source.seek(0)
+        self._head = source.read(_HEADER_BYTES)
+        self._firsts, self._lasts = array("Q"), array("Q")
+        self._empty: list[int] = []
+        self._present = 0
+        self._last_present = -1
+        for index in range(self._whole):
+            self._survey(index)
+        self._check_signature()
+
+    @property
+    def most_records(self) -> int:
+        """More records than the file can hold: whoever counts more errors goes in circles."""
+        return self._size // _SMALLEST_RECORD + 1
+
+    @property
+    def done_bytes(self) -> int:
+        """How far the file is read."""
+        return self._source.tell()
+
+    def view(self) -> BinaryIO:
+        """The file for the library: itself, or behind a new header if its own is damaged."""
+        if self._header_holds:
+            self._source.seek(0)
+            return self._source
+        return io.BufferedReader(_Behind(_file_header(self._whole), self._source), _CHUNK_BYTES)
+
+    def chunk(self, index: int) -> _Chunk:
+        """A whole chunk, on its own."""
+        offset = _HEADER_BYTES + index * _CHUNK_BYTES
+        at = self._source.tell()
+        self._source.seek(offset)
+        chunk = _Chunk(self._source.read(_CHUNK_BYTES), offset)
+        self._source.seek(at)
+        return chunk
+
+    def cut_chunk(self) -> _Chunk | None:
+        """The chunk that the end of the file cuts, if there is one."""
+        chunk = self.chunk(self._whole)
+        return chunk if chunk.given.startswith(_CHUNK_SIGNATURE) else None
+
+    def raw_record(self, record_id: int) -> bytes:
+        """The bytes of a record, if a chunk's header says that it has it; else nothing."""
+        for index, (first, last) in enumerate(zip(self._firsts, self._lasts, strict=True)):
+            if first <= record_id <= last:
+                chunk = self.chunk(index)
+                start, end = chunk.spans.get(record_id, (0, 0))
+                return chunk.given[start:end]
+        return b""
+
+    def damage(self) -> Iterator[Rejected]:
+        """What the headers show to be missing; what they show to be harmless is only noted."""
+        counted = int.from_bytes(self._head[42:44], "little")
+        cut = self.cut_chunk()
+        if not self._header_holds:
+            self._note_header()
+            counted = self._present
+        if counted > self._whole:
+            there = f"{self._whole:,} whole" + (" and a part of one" if cut else "")
+            message = (
+                f"The file is cut short: its header counts {counted:,} chunks, it holds {there}"
+            )
+            yield Rejected(_TABLE, self._size, "cut_short", message)
+        elif counted < self._present:
+            self._context.warn(
+                f"The header is older than the log, as in a log collected from a running system: it "
+                f"counts {counted:,} chunks, the file holds {self._present:,}; all were read"
+            )
+        if self._rest and not cut:
+            self._context.warn(
+                f"The last {self._rest:,} bytes are no chunk and were not read",
+                self._size - self._rest,
+            )
+        for first, last in _runs(
+            [one for one in self._empty if one < max(counted, self._last_present)]
+        ):
+            offset = _HEADER_BYTES + first * _CHUNK_BYTES
+            which = (
+                f"Chunk {first + 1} is"
+                if first == last
+                else f"Chunks {first + 1} to {last + 1} are"
+            )
+            message = f"{which} empty (offset {offset:,}), though the log goes on behind: records are lost"
+            yield Rejected(_TABLE, offset, "empty_chunk", message)
+
+    def _survey(self, index: int) -> None:
+        offset = _HEADER_BYTES + index * _CHUNK_BYTES
+        self._source.seek(offset)
+        head = self._source.read(64)
+        first = last = 0
+        if head.startswith(_CHUNK_SIGNATURE):
+            first, last = struct.unpack_from("<QQ", head, 8)
+            self._present += 1
+            self._last_present = index
+        elif not head.strip(b"\0"):
+            self._source.seek(offset)
+            if not self._source.read(_CHUNK_BYTES).strip(b"\0"):
+                self._empty.append(index)
+        self._firsts.append(first)
+        self._lasts.append(last)
+
+    def _check_signature(self) -> None:
+        if not self._size:
+            raise ParserFault("The file is empty")
+        if self._present:
+            return
+        if not self._head.startswith(_FILE_SIGNATURE):
+            raise ParserFault(
+                "The file is no event log",
+                f"it begins with {self._head[:8].hex(' ')} and holds no chunk of one",
+            )
+        if len(self._head) < _HEADER_BYTES:
+            detail = f"{self._size:,} of {_HEADER_BYTES:,} bytes are there"
+            raise ParserFault("The file is cut within its header", detail)
+
+    @property
+    def _header_holds(self) -> bool:
+        flags, checksum = struct.unpack_from("<II", self._head, 120)
+        return self._head.startswith(_FILE_SIGNATURE) and (
+            zlib.crc32(self._head[:120]) == checksum
+            or bool(flags & _NO_CHECKSUMS and not flags & ~_KNOWN_FLAGS)
+        )
+
+    def _note_header(self) -> None:
+        what = "header is damaged: its checksum does not hold"
+        if not self._head.startswith(_FILE_SIGNATURE):
+            what = f"signature is damaged: the file begins with {self._head[:8].hex(' ')}"
+        self._context.warn(f"The file's {what}; its chunks were read regardless", 0)
+
+
+class _Chunk:
+    """One chunk, read on its own."""
+
+    def __init__(self, given: bytes, offset: int) -> None:
+        self.given = given
+        self.offset = offset
+        self._bytes = given.ljust(_CHUNK_BYTES, b"\0")
+        self.was_mended = False
+        self.is_sound = self._bytes.startswith(_CHUNK_SIGNATURE)
+        """Whether its header can be believed."""
+        if not self.is_sound:
+            mended = _CHUNK_SIGNATURE + self._bytes[8:]
+            self.was_mended = self.is_sound = _checksums_hold(mended)
+            self._bytes = mended if self.is_sound else self._with_new_header()
+
+    @property
+    def _end(self) -> int:
+        """Where the records end: what lies behind is what was there before them."""
+        free = int.from_bytes(self._bytes[48:52], "little")
+        return min(free, len(self.given)) if free >= _FIRST_RECORD else len(self.given)
+
+    @cached_property
+    def spans(self) -> dict[int, tuple[int, int]]:
+        """Start and end of every record that the bytes show, by record id."""
+        spans: dict[int, tuple[int, int]] = {}
+        at = self._bytes.find(_RECORD_SIGNATURE, _FIRST_RECORD, self._end)
+        while at >= 0:
+            size, record_id = struct.unpack_from("<IQ", self._bytes.ljust(at + 16, b"\0"), at + 4)
+            end = at + size
+            # A record ends with its size once more.
+            if _SMALLEST_RECORD <= size <= self._end - at and (
+                int.from_bytes(self._bytes[end - 4 : end], "little") == size
+            ):
+                spans[record_id] = (at, end)
+            else:
+                end = at + len(_RECORD_SIGNATURE)
+            at = self._bytes.find(_RECORD_SIGNATURE, end, self._end)
+        return spans
+
+    def records(self) -> tuple[list[_Given], list[str]]:
+        """What the library reads of it, and what it says of the rest."""
+        return _read_chunk(self._bytes)
+
+    def texts_behind_damage(self) -> dict[int, str]:
+        """The JSON of records that the library reaches once it is led past what is no record."""
+        bridged = bytearray(self._bytes)
+        at = _FIRST_RECORD
+        for start, end in sorted(self.spans.values()):
+            if start - at >= _SMALLEST_RECORD:
+                struct.pack_into("<4sI16x", bridged, at, _RECORD_SIGNATURE, start - at)
+            at = end
+        records, _ = _read_chunk(bytes(bridged))
+        return {record["event_record_id"]: record["data"] for record in records}
+
+    def _with_new_header(self) -> bytes:
+        """The chunk behind a header that points to nothing but its records."""
+        last = max(self.spans.values(), default=(0, len(self.given)), key=lambda span: span[1])
+        ids = (min(self.spans, default=1), max(self.spans, default=1))
+        head = _CHUNK_SIGNATURE + struct.pack("<4Q4I", *ids, *ids, 128, last[0], last[1], 0)
+        return head.ljust(_FIRST_RECORD, b"\0") + self._bytes[_FIRST_RECORD:]
+
+
+def _read_chunk(chunk: bytes) -> tuple[list[_Given], list[str]]:
+    records: list[_Given] = []
+    errors: list[str] = []
+    reading = _records(PyEvtxParser(io.BytesIO(_file_header(1) + chunk)))
+    while len(errors) <= _CHUNK_BYTES // _SMALLEST_RECORD:
+        try:
+            records.extend(reading)
+        except RuntimeError as error:
+            errors.append(str(error))
+        else:
+            break
+    return records, errors
+
+
+def _checksums_hold(chunk: bytes) -> bool:
+    free, of_records = struct.unpack_from("<II", chunk, 48)
+    of_header = int.from_bytes(chunk[124:128], "little")
+    return zlib.crc32(chunk[:120] + chunk[128:_FIRST_RECORD]) == of_header and (
+        zlib.crc32(chunk[_FIRST_RECORD:free]) == of_records
+    )
+
+
+def _file_header(chunks: int) -> bytes:
+    """A sound header for a log of so many chunks."""
+    head = _FILE_SIGNATURE + struct.pack("<QQQIHHHH", 0, max(chunks - 1, 0), 1, 128, 1, 3, 4096, 0)
+    head = (head[:42] + struct.pack("<H", min(chunks, 0xFFFF))).ljust(120, b"\0")
+    return (head + struct.pack("<II", 0, zlib.crc32(head))).ljust(_HEADER_BYTES, b"\0")
+
+
+class _Behind(io.RawIOBase):
+    """A file whose first bytes are replaced."""
+
+    def __init__(self, head: bytes, source: BinaryIO) -> None:
+        self._head, self._source, self._at = head, source, 0
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    @override
+    def seekable(self) -> bool:
+        return True
+
+    @override
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at}.get(whence)
+        self._at = self._source.seek(offset, whence) if start is None else start + offset
+        return self._at
+
+    @override
+    def readinto(self, buffer: Any) -> int:
+        if self._at < len(self._head):
+            data = self._head[self._at : self._at + len(buffer)]
+        else:
+            self._source.seek(self._at)
+            data = self._source.read(len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def _runs(indices: list[int]) -> Iterator[tuple[int, int]]:
+    """Neighbours in a sorted list as first and last."""
+    start = 0
+    for at in range(1, len(indices) + 1):
+        if at == len(indices) or indices[at] != indices[at - 1] + 1:
+            yield indices[start], indices[at - 1]
+            start = at
