@@ -1,0 +1,444 @@
+"""The program's own eyes on the catalog: tables, pages of any depth, and guarded SQL.
+
+`refresh` moves on to the newest catalog; a view that is open keeps the one it was opened on, so its
+rows stay where they are until it is closed.
+
+How pages stay fast. A view without filter and order knows which file holds row n and reads just there.
+Any other view has the keys of its rows (eight bytes each) written to a temporary file, by one pass in a
+thread of its own; a page is then a slice of that file and a read of just those rows. While the keys of
+a sorted view are still being made, its first rows come from a top-n query. Position settles ties, so
+pages neither overlap nor change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from array import array
+from typing import IO, TYPE_CHECKING, Self
+
+import pyarrow as pa
+from typing_extensions import override
+
+from casparian.catalog import guard
+from casparian.catalog.selection import of_sql, of_table, shaped
+from casparian.catalog.session import Opening, Session
+from casparian.domain.cancel import CancelToken
+from casparian.domain.errors import CasparianError, EnvironmentProblem, from_os_error
+from casparian.domain.results import ColumnInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from casparian.catalog.selection import Selection
+    from casparian.domain.results import TableInfo, ViewSpec
+
+_TOP_ROWS = 2_000
+"""How deep into a sorted view a page may lie to be answered by a top-n query."""
+_KEPT_BYTES = 512 << 20
+"""What a query's result may take in memory; it counts as cut short beyond."""
+_KEY_BYTES = 8
+_WAIT_S = 0.02
+
+
+class CatalogReader:
+    """Reads the catalog; safe to use from any thread.
+
+    Args:
+        catalog_path: what `views.build` writes; it need not be there yet.
+        output_dir: nothing outside of it is ever read, whatever the catalog says.
+        temp_dir: for private copies, row keys, and what does not fit into memory.
+        memory_mb: what queries may use together.
+    """
+
+    def __init__(
+        self, catalog_path: Path, output_dir: Path, temp_dir: Path, memory_mb: int = 2048
+    ) -> None:
+        self._opening = Opening(catalog_path, output_dir, temp_dir, memory_mb)
+        self._lock = threading.Lock()
+        self._current: Session | None = None
+        self._keywords: frozenset[str] = frozenset()
+
+    def refresh(self) -> int:
+        """Move on to the catalog as it is now, and return its generation.
+
+        Raises:
+            EnvironmentProblem: it cannot be opened; the reader stays where it was.
+        """
+        new = Session(self._opening)
+        with self._lock:
+            old, self._current = self._current, new
+        if old is not None:
+            old.release()
+        return new.generation
+
+    def tables(self) -> list[TableInfo]:
+        """What can be queried, in the order of the catalog."""
+        with self.session() as session:
+            return [one.info for one in session.tables]
+
+    def open(self, spec: ViewSpec) -> View:
+        """Open a table, filtered and sorted, for paging; close it when it is no longer shown.
+
+        Raises:
+            UserProblem: there is no such table or column, or a value is not of its column's type.
+        """
+        with self.session() as session:
+            return TableView(of_table(session, spec, self.keywords()))
+
+    def query(
+        self, sql: str, schema: str = "main", cancel: CancelToken | None = None, cap: int = 100_000
+    ) -> View:
+        """Run one SELECT, or plain EXPLAIN of one, and keep up to *cap* of its rows.
+
+        Args:
+            sql: what somebody typed; `guard.check_select` judges it.
+            schema: of the workspace, where names of tables are looked up first.
+            cancel: ends it within a moment.
+            cap: rows kept. One more is asked for, so that `View.truncated` is known and not guessed.
+
+        Raises:
+            UserProblem: not allowed, or wrong; the detail holds DuckDB's `LINE n:` and caret.
+            EnvironmentProblem: out of memory or disk, or a file is gone or damaged.
+            Cancelled: it was.
+        """
+        statement = guard.check_select(sql)
+        started = time.monotonic()
+        with self.session() as session:
+            if guard.is_explain(statement):
+                rows, truncated = session.table(statement, schema=schema, cancel=cancel), False
+                named = [ColumnInfo(name, "string") for name in rows.column_names]
+                columns, rows = tuple(named), shaped(rows, named)
+            else:
+                selection = of_sql(session, statement, schema, cancel)
+                columns = selection.columns
+                rows, truncated = _first(selection, cap, cancel)
+        return ResultView(
+            columns, statement, rows, truncated=truncated, seconds=time.monotonic() - started
+        )
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """The newest session, held for as long as the block runs."""
+        session = self._held()
+        try:
+            yield session
+        finally:
+            session.release()
+
+    def keywords(self) -> frozenset[str]:
+        """Words that cannot be names without quotes."""
+        if not self._keywords:
+            with self.session() as session:
+                rows = session.table("SELECT keyword_name FROM duckdb_keywords()")
+            self._keywords = frozenset(map(str, rows.column(0).to_pylist()))
+        return self._keywords
+
+    def close(self) -> None:
+        """Let go of the catalog; views that are open work until they are closed."""
+        with self._lock:
+            old, self._current = self._current, None
+        if old is not None:
+            old.release()
+
+    def _held(self) -> Session:
+        with self._lock:
+            current = self._current
+            if current is not None and not current.broken:
+                current.hold()
+                return current
+        self.refresh()
+        with self._lock:
+            if self._current is None:
+                raise EnvironmentProblem("The query catalog was closed")
+            self._current.hold()
+            return self._current
+
+
+class View(ABC):
+    """Rows somebody looks at: their number and order do not change while it is open.
+
+    Everything but `close` may block: call it off the GUI thread. Safe to use from several threads.
+    """
+
+    columns: tuple[ColumnInfo, ...]
+    sql: str
+    """The equivalent statement, as people would write it; it passes `guard.check_select`."""
+    truncated: bool = False
+    """Whether there are more rows than were kept (results of a query only)."""
+    seconds: float = 0.0
+    """How long the query ran (results of a query only)."""
+
+    @property
+    @abstractmethod
+    def rows(self) -> int | None:
+        """How many rows there are; None while that is not known. Does not block."""
+
+    @abstractmethod
+    def count(self, cancel: CancelToken | None = None) -> int:
+        """How many rows there are; counts them if need be.
+
+        Raises:
+            Cancelled: the wait was; the count goes on until the view is closed.
+        """
+
+    @abstractmethod
+    def page(
+        self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
+    ) -> pa.Table:
+        """Rows offset to offset + limit; fewer at the end, none beyond it.
+
+        Args:
+            offset: of the first row, from 0.
+            limit: how many.
+            cancel: ends the wait.
+            clip: cut text to so many characters and binaries to so many bytes, as long cells are not
+                worth their memory where nobody sees their end. Ask for one character more than you
+                show, and you know which were cut.
+
+        Returns:
+            A table with `columns`' names and Arrow types; `TYPE_KEY` in the metadata of its fields
+            tells the type's word.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop what is still being done for the view, and let go of its catalog."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class ResultView(View):
+    """The rows of a query that were kept, in memory."""
+
+    def __init__(
+        self,
+        columns: tuple[ColumnInfo, ...],
+        sql: str,
+        table: pa.Table,
+        *,
+        truncated: bool,
+        seconds: float,
+    ) -> None:
+        self.columns, self.sql = columns, sql
+        self.truncated, self.seconds = truncated, seconds
+        self._table = table
+
+    @property
+    @override
+    def rows(self) -> int | None:
+        return None if self.truncated else self._table.num_rows
+
+    @property
+    def kept(self) -> int:
+        """How many rows there are to page through."""
+        return self._table.num_rows
+
+    @override
+    def count(self, cancel: CancelToken | None = None) -> int:
+        return self._table.num_rows
+
+    @override
+    def page(
+        self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
+    ) -> pa.Table:
+        return self._table.slice(offset, limit)
+
+    @override
+    def close(self) -> None:
+        pass
+
+
+class TableView(View):
+    """A table, filtered and sorted."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.columns, self.sql = selection.columns, selection.sql
+        self._selection = selection
+        self._session = selection.session
+        self._session.hold()
+        self._keys = None if selection.is_plain else _Keys(selection)
+        self._closed = threading.Event()
+
+    @property
+    @override
+    def rows(self) -> int | None:
+        if self._selection.is_plain or not self._selection.where:
+            return self._selection.tables[0].info.rows
+        return self._keys.total if self._keys else None
+
+    @override
+    def count(self, cancel: CancelToken | None = None) -> int:
+        known = self.rows
+        if known is not None or self._keys is None:
+            return known or 0
+        return self._keys.reach(None, cancel)
+
+    @override
+    def page(
+        self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
+    ) -> pa.Table:
+        if self._keys is None:
+            known = self.rows or 0
+            limit = max(0, min(limit, known - offset))
+            return (
+                self._selection.at(offset, limit, clip, cancel)
+                if limit
+                else shaped(None, self.columns)
+            )
+        keys = self._keys.of_page(offset, limit, cancel)
+        return self._selection.by_keys(keys, clip, cancel)
+
+    @override
+    def close(self) -> None:
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        if self._keys is not None:
+            self._keys.close()
+        self._session.release()
+
+
+class _Keys:
+    """The keys of a view's rows, in order, in a temporary file that a thread of its own fills."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._changed = threading.Condition()
+        self._file = _temporary(selection.session)
+        self._count = 0
+        self._done = False
+        self._error: CasparianError | None = None
+        self._stop = CancelToken("The view")
+        self._thread: threading.Thread | None = None
+
+    @property
+    def total(self) -> int | None:
+        """How many rows there are, once that is known."""
+        with self._changed:
+            return self._count if self._done else None
+
+    def of_page(self, offset: int, limit: int, cancel: CancelToken | None) -> list[int]:
+        """The keys of rows offset to offset + limit."""
+        with self._changed:
+            ready = self._done or self._count >= offset + limit
+        if not ready and self._selection.order and offset + limit <= _TOP_ROWS:
+            top = array("q")
+            for batch in self._selection.keys(cancel, (offset, limit)):
+                top.frombytes(_key_bytes(batch))
+            self._start()
+            return top.tolist()
+        reached = self.reach(offset + limit, cancel)
+        wanted = max(0, min(limit, reached - offset))
+        with self._changed:
+            self._file.seek(offset * _KEY_BYTES)
+            keys = array("q", self._file.read(wanted * _KEY_BYTES))
+        return keys.tolist()
+
+    def reach(self, rows: int | None, cancel: CancelToken | None) -> int:
+        """Wait until so many keys are there, or all of them; return how many are.
+
+        Raises:
+            CasparianError: what kept the keys from being made; the next call tries again.
+            Cancelled: the wait was; the keys are still being made.
+        """
+        self._start()
+        with self._changed:
+            while not (self._done or self._error) and (rows is None or self._count < rows):
+                if cancel is not None:
+                    cancel.check()
+                self._changed.wait(_WAIT_S if cancel is not None else None)
+            if self._error is not None:
+                error, self._error, self._thread = self._error, None, None
+                raise error
+            return self._count
+
+    def close(self) -> None:
+        """Stop making keys, and drop those that are there."""
+        self._stop.cancel()
+        with self._changed:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        self._file.close()
+
+    def _start(self) -> None:
+        with self._changed:
+            if self._thread is not None or self._stop.is_cancelled:
+                return
+            self._count = 0
+            self._thread = threading.Thread(target=self._fill, name="view-keys")
+            self._thread.start()
+
+    def _fill(self) -> None:
+        error: CasparianError | None = None
+        try:
+            for batch in self._selection.keys(self._stop):
+                self._add(batch)
+        except CasparianError as problem:
+            error = problem
+        except OSError as problem:
+            error = from_os_error(problem, "The order of the rows could not be kept")
+        with self._changed:
+            self._error = error
+            self._done = error is None
+            self._changed.notify_all()
+
+    def _add(self, batch: pa.RecordBatch) -> None:
+        with self._changed:
+            self._file.seek(self._count * _KEY_BYTES)
+            self._file.write(_key_bytes(batch))
+            self._count += batch.num_rows
+            self._changed.notify_all()
+
+
+def _key_bytes(batch: pa.RecordBatch) -> memoryview:
+    keys = batch.column(0)
+    data = keys.buffers()[1]
+    if data is None:
+        return memoryview(b"")
+    first = keys.offset * _KEY_BYTES
+    return memoryview(data)[first : first + len(keys) * _KEY_BYTES]
+
+
+def _temporary(session: Session) -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile(dir=session.opening.temp, prefix="keys-")
+    except OSError as error:
+        raise from_os_error(error, "The table could not be opened") from error
+
+
+def _first(selection: Selection, cap: int, cancel: CancelToken | None) -> tuple[pa.Table, bool]:
+    """The first rows of a result, and whether there are more."""
+    kept: list[pa.RecordBatch] = []
+    rows = size = 0
+    more = False
+    batches = selection.stream(cancel=cancel)
+    with contextlib.closing(batches):
+        for batch in batches:
+            more = size > _KEPT_BYTES
+            if more:
+                break
+            kept.append(batch)
+            rows += batch.num_rows
+            size += batch.nbytes
+            more = rows > cap
+            if more:
+                break
+    if not kept:
+        return shaped(None, selection.columns), False
+    return shaped(pa.Table.from_batches(kept), selection.columns).slice(0, cap), more

@@ -1,0 +1,321 @@
+"""What somebody wants to see, as one query: a table filtered and sorted, or the result of some SQL.
+
+Inside the query columns are called c0, c1, ... by their place, so that no name a file brought along,
+and no two columns of one name, can get in the way. Pages and exports are built on the same selection,
+so they show the same rows in the same order.
+"""
+
+# ruff: noqa: S608  (SQL is made here: names and text pass `quote` and `literal`, values are bound)
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from casparian.catalog import guard
+from casparian.catalog.conditions import Bound, Written, condition, searching
+from casparian.catalog.session import BATCH_ROWS
+from casparian.catalog.sql import duck_type, quote, read_parquet, readable, shape_of
+from casparian.domain.contracts import TYPE_KEY
+from casparian.domain.errors import UserProblem
+from casparian.domain.results import ColumnInfo
+from casparian.domain.types import arrow_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+
+    from casparian.catalog.session import Session, Stored
+    from casparian.domain.cancel import CancelToken
+    from casparian.domain.results import Sort, ViewSpec
+
+_ROW_BITS = 40
+"""A row's key is its file's place in the table, shifted by this, plus its row in that file."""
+_FILES_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One query over one session; make it with `of_table` or `of_sql`."""
+
+    session: Session
+    columns: tuple[ColumnInfo, ...]
+    places: tuple[str, ...]
+    """How each column is called inside the query."""
+    source: str
+    """What stands behind FROM."""
+    schema: str
+    sql: str
+    """The equivalent statement, as people would write it."""
+    tables: tuple[Stored, ...]
+    """The tables it reads, as far as it names them."""
+    where: str = ""
+    order: str = ""
+    key: str = ""
+    """The position of a row, as SQL; empty for the result of some SQL."""
+    values: tuple[object, ...] = ()
+
+    @property
+    def stored(self) -> Stored | None:
+        """The table, where the selection is of one that lies in files."""
+        return self.tables[0] if self.key and self.tables[0].info.kind != "control" else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is all the rows of a table, in their own order."""
+        return bool(self.key) and not self.where and not self.order
+
+    def stream(
+        self,
+        expressions: Sequence[str] | None = None,
+        cancel: CancelToken | None = None,
+        rows: int = BATCH_ROWS,
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """Give the rows, or expressions over `places` for each of them, in order."""
+        wanted = ", ".join(expressions or self.places)
+        order = f" ORDER BY {self.order}" if self.order else ""
+        return self.session.stream(
+            f"SELECT {wanted} FROM {self.source}{self.where}{order}",
+            self.values,
+            schema=self.schema,
+            cancel=cancel,
+            rows=rows,
+        )
+
+    def keys(
+        self, cancel: CancelToken | None, limit: tuple[int, int] | None = None
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """Give the keys of the rows, in order; *limit* is (offset, count)."""
+        order = f" ORDER BY {self.order}" if self.order else ""
+        part = f" LIMIT {limit[1]} OFFSET {limit[0]}" if limit else ""
+        return self.session.stream(
+            f"SELECT {self.key} AS k FROM {self.source}{self.where}{order}{part}",
+            self.values,
+            schema=self.schema,
+            cancel=cancel,
+        )
+
+    def at(self, offset: int, limit: int, clip: int | None, cancel: CancelToken | None) -> pa.Table:
+        """Read rows of a plain selection by their position."""
+        source, skip = self.source, offset
+        stored = self.stored
+        if stored is not None:
+            # Which files hold these rows is known: the others need not even be opened.
+            found = _files_with(stored, offset, limit)
+            source = _files(stored.info.columns, [stored.paths[at] for at in found])
+            skip = offset - (stored.ends[found[0] - 1] if found and found[0] else 0)
+        rows = self.session.table(
+            f"SELECT {self._shown(clip)} FROM {source} LIMIT {limit} OFFSET {skip}",
+            schema=self.schema,
+            cancel=cancel,
+        )
+        return shaped(rows, self.columns)
+
+    def by_keys(
+        self, keys: Sequence[int], clip: int | None, cancel: CancelToken | None
+    ) -> pa.Table:
+        """Read rows by their keys, and give them in the order of the keys."""
+        stored = self.stored
+        by_file: dict[int, list[int]] = {}
+        for key in keys:
+            by_file.setdefault(key >> _ROW_BITS, []).append(key & ((1 << _ROW_BITS) - 1))
+        parts = []
+        for at, rows in by_file.items():
+            wanted = ", ".join(map(str, rows))
+            if stored is None:
+                source, where = self.source, f"{self.key} IN ({wanted})"
+            else:
+                # One file at a time: a condition over several of them makes DuckDB read far more.
+                source = _files(stored.info.columns, [stored.paths[at]])
+                where = f"file_row_number IN ({wanted})"
+            here = self.key if stored is None else f"{at << _ROW_BITS} + file_row_number"
+            parts.append(f"SELECT {here} AS k, {self._shown(clip)} FROM {source} WHERE {where}")
+
+        found = [
+            self.session.table(" UNION ALL ".join(some), schema=self.schema, cancel=cancel)
+            for some in _chunks(parts, _FILES_AT_ONCE)
+        ]
+        if not found:
+            return shaped(None, self.columns)
+        table = pa.concat_tables(found)
+        row_of = {key: row for row, key in enumerate(table.column(0).to_pylist())}
+        return shaped(
+            table.take(pa.array([row_of[key] for key in keys])).remove_column(0), self.columns
+        )
+
+    def _shown(self, clip: int | None) -> str:
+        if clip is None:
+            return ", ".join(self.places)
+        parts = []
+        for column, place in zip(self.columns, self.places, strict=True):
+            if column.type in {"string", "json"}:
+                parts.append(f"left({place}, {clip}) AS {place}")
+            elif column.type == "binary":
+                # DuckDB cuts text, not bytes: by way of two hexadecimal digits for each.
+                cut = f"unhex(left(hex({place}), {2 * clip}))"
+                parts.append(
+                    f"CASE WHEN octet_length({place}) > {clip} THEN {cut} ELSE {place} END"
+                )
+            else:
+                parts.append(place)
+        return ", ".join(parts)
+
+
+def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Selection:
+    """The selection of a table, as the spec wants it.
+
+    Raises:
+        UserProblem: there is no such table or column, or a value is not of its column's type.
+    """
+    stored = session.find(spec.schema, spec.table)
+    info = stored.info
+    place = {column.name: f"c{at}" for at, column in enumerate(info.columns)}
+    by_name = {column.name: column for column in info.columns}
+
+    def known(name: str) -> ColumnInfo:
+        if name not in by_name:
+            raise UserProblem(f"{info.name} has no column {name}", hint="Look at its columns")
+        return by_name[name]
+
+    def bound_place(column: ColumnInfo) -> str:
+        here = place[column.name]
+        return f"to_microseconds({here})" if column.type == "duration" else here
+
+    def written_place(column: ColumnInfo) -> str:
+        return readable(column.name, keywords)
+
+    bound, written = Bound(), Written()
+    where: list[str] = []
+    shown: list[str] = []
+    for one in spec.filters:
+        column = known(one.column)
+        where.append(condition(column, one, bound_place(column), bound))
+        shown.append(condition(column, one, written_place(column), written))
+    if spec.search:
+        where.append(searching(spec.search, info.columns, bound_place, bound))
+        shown.append(searching(spec.search, info.columns, written_place, written))
+
+    control = info.kind == "control"
+    key = "k" if control else f"((CAST(file_index AS BIGINT) << {_ROW_BITS}) | file_row_number)"
+    columns = tuple(known(name) for name in spec.columns) or info.columns
+    wanted = _list(columns, keywords) if spec.columns else "*"
+    statement = f"SELECT {wanted} FROM {readable(info.name, keywords)}"
+    if shown:
+        statement += f" WHERE {' AND '.join(shown)}"
+    if spec.sort:
+        statement += (
+            f" ORDER BY {_order(spec.sort, lambda name: readable(known(name).name, keywords))}"
+        )
+    return Selection(
+        session,
+        columns,
+        tuple(place[column.name] for column in columns),
+        _native(session, stored) if control else _files(info.columns, stored.paths),
+        spec.schema,
+        statement,
+        (stored,),
+        where=f" WHERE {' AND '.join(where)}" if where else "",
+        order=f"{_order(spec.sort, lambda name: place[known(name).name])}, {key}"
+        if spec.sort
+        else "",
+        key=key,
+        values=tuple(bound.values),
+    )
+
+
+def of_sql(
+    session: Session, statement: str, schema: str, cancel: CancelToken | None = None
+) -> Selection:
+    """The selection of everything that a statement gives, which `guard.check_select` has let through.
+
+    Columns whose types are none of ours are shown as a wider one, or as their text.
+
+    Raises:
+        UserProblem: the statement names what is not there.
+    """
+    columns, places, names = [], [], []
+    for at, (name, duck) in enumerate(session.shape(statement, schema, cancel)):
+        shape = shape_of(duck)
+        columns.append(ColumnInfo(name, shape.word))
+        names.append(f"q{at}")
+        places.append(f"CAST(q{at} AS {shape.cast}) AS c{at}" if shape.cast else f"q{at} AS c{at}")
+    named = guard.tables_read(statement)
+    inner = f"SELECT {', '.join(places)} FROM (\n{statement}\n) AS q({', '.join(names)})"
+    return Selection(
+        session,
+        tuple(columns),
+        tuple(f"c{at}" for at in range(len(columns))),
+        f"({inner}) AS q",
+        schema,
+        statement,
+        tuple(one for one in session.tables if _is_named(one, named, schema)),
+    )
+
+
+def shaped(rows: pa.Table | None, columns: Sequence[ColumnInfo]) -> pa.Table:
+    """Give rows their columns' names and types, with the type words in the fields' metadata."""
+    schema = pa.schema(
+        [
+            pa.field(one.name, arrow_type(one.type), metadata={TYPE_KEY: one.type.encode()})
+            for one in columns
+        ]
+    )
+    if rows is None:
+        return schema.empty_table()
+    return pa.Table.from_arrays(
+        [
+            column if column.type == field.type else column.cast(field.type)
+            for column, field in zip(rows.columns, schema, strict=True)
+        ],
+        schema=schema,
+    )
+
+
+def _is_named(stored: Stored, named: set[tuple[str, str]], schema: str) -> bool:
+    info = stored.info
+    return any(
+        (given or schema).casefold() == info.schema.casefold()
+        and name.casefold() == info.name.casefold()
+        for given, name in named
+    )
+
+
+def _files(columns: Sequence[ColumnInfo], paths: Sequence[str]) -> str:
+    if paths:
+        return read_parquet(columns, paths, "c")
+    nulls = ", ".join(
+        f"CAST(NULL AS {duck_type(column.type)}) AS c{at}" for at, column in enumerate(columns)
+    )
+    return f"(SELECT {nulls}, 0 AS file_index, 0 AS file_row_number WHERE false)"
+
+
+def _native(session: Session, stored: Stored) -> str:
+    named = ", ".join(
+        f"{quote(column.name)} AS c{at}" for at, column in enumerate(stored.info.columns)
+    )
+    return f"(SELECT rowid AS k, {named} FROM {session.place(stored.info)})"
+
+
+def _files_with(stored: Stored, offset: int, limit: int) -> list[int]:
+    """The places of the files that hold rows offset to offset + limit."""
+    starts = (0, *stored.ends[:-1])
+    return [
+        at
+        for at, (start, end) in enumerate(zip(starts, stored.ends, strict=False))
+        if start < offset + limit and end > offset and end > start
+    ]
+
+
+def _list(columns: Iterable[ColumnInfo], keywords: frozenset[str]) -> str:
+    return ", ".join(readable(column.name, keywords) for column in columns)
+
+
+def _order(sorts: Sequence[Sort], name: Callable[[str], str]) -> str:
+    return ", ".join(
+        f"{name(one.column)} {'DESC' if one.descending else 'ASC'} NULLS LAST" for one in sorts
+    )
+
+
+def _chunks(parts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    for start in range(0, len(parts), size):
+        yield parts[start : start + size]

@@ -1,0 +1,311 @@
+"""The query catalog that any DuckDB client can open: stable names over exactly what is committed.
+
+Views hold no data and can be thrown away: `build` writes them anew from what the state store says is
+committed, beside the old file, and swaps the two. A reader of the old file goes on reading it.
+
+Beside the views lies the schema `_casparian`, which says what they are made of: `tables`, `columns`,
+`files` and `generation`. The program's own reader starts from it, and so can anybody else's.
+
+The file is written in the storage format of DuckDB 1.5, so that clients of that line open it as well.
+"""
+
+# ruff: noqa: S608  (SQL is made here: names and text pass `quote` and `literal`)
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from casparian.catalog.sql import duck_type, from_duckdb, literal, quote, read_parquet, shape_of
+from casparian.domain.contracts import LINEAGE, QUARANTINE
+from casparian.domain.errors import EnvironmentProblem, from_os_error
+from casparian.domain.ids import new_id
+from casparian.domain.results import QUARANTINE_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from casparian.domain.contracts import Column
+    from casparian.domain.results import CommittedFile, CommittedTable, TableKind
+
+INTERNAL = "_casparian"
+"""The schema that describes the catalog itself."""
+
+EMPTY = "_casparian_empty"
+"""A schema with nothing in it: where a workspace without tables looks names up."""
+
+_STORAGE = "v1.5.0"
+_ABANDONED_AFTER_S = 3600
+_CREATE = f"""
+CREATE SCHEMA made.{INTERNAL};
+CREATE SCHEMA made.{EMPTY};
+CREATE TABLE made.{INTERNAL}.generation (generation BIGINT);
+CREATE TABLE made.{INTERNAL}.tables (id BIGINT, schema_name VARCHAR, table_name VARCHAR, kind VARCHAR,
+    parser VARCHAR, parser_version VARCHAR, row_count BIGINT);
+CREATE TABLE made.{INTERNAL}.columns (table_id BIGINT, position BIGINT, column_name VARCHAR, type VARCHAR,
+    doc VARCHAR);
+CREATE TABLE made.{INTERNAL}.files (table_id BIGINT, position BIGINT, path VARCHAR, row_count BIGINT,
+    size_bytes BIGINT);
+"""
+
+
+class _View(NamedTuple):
+    schema: str
+    name: str
+    kind: TableKind
+    columns: tuple[Column, ...]
+    files: tuple[CommittedFile, ...]
+    table: CommittedTable
+
+    @property
+    def rows(self) -> int:
+        return sum(one.rows for one in self.files)
+
+
+def build(
+    path: Path,
+    tables: Sequence[CommittedTable],
+    control: Mapping[tuple[str, str], pa.Table],
+    generation: int,
+) -> None:
+    """Write the catalog anew and swap it in; whoever has the old one open keeps it.
+
+    A table that cannot be set up, because a file of it is missing or two columns have one name, gets a
+    view that says so when it is read; it keeps no other table from working.
+
+    Args:
+        path: of the catalog, e.g. `~/.casparian_flow/query.duckdb`.
+        tables: each becomes the view `name` and the view `name_quarantine` in its schema.
+        control: tables of the control plane by schema and name, stored as they are.
+        generation: told to readers; increases with every build.
+
+    Raises:
+        EnvironmentProblem: the file could not be written or swapped; the old one is still in place.
+    """
+    aside = path.with_name(f".{path.name}.{new_id()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        _write(aside, tables, control, generation)
+        _sync(aside)
+        _swap(aside, path)
+    except OSError as error:
+        raise from_os_error(error, "The query catalog could not be written") from error
+    except duckdb.Error as error:
+        raise from_duckdb(error, "The query catalog could not be written") from error
+    finally:
+        for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
+            leftover.unlink(missing_ok=True)
+
+
+def _write(
+    aside: Path,
+    tables: Sequence[CommittedTable],
+    control: Mapping[tuple[str, str], pa.Table],
+    generation: int,
+) -> None:
+    connection = duckdb.connect()
+    try:
+        connection.execute(
+            f"ATTACH {literal(str(aside))} AS made (STORAGE_VERSION {literal(_STORAGE)}); BEGIN"
+        )
+        connection.execute(_CREATE)
+        connection.execute(f"INSERT INTO made.{INTERNAL}.generation VALUES (?)", [generation])
+
+        views = list(_views(tables))
+        schemas = dict.fromkeys([*(one.schema for one in views), *(one for one, _ in control)])
+        for schema in schemas:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS made.{quote(schema)}")
+        for number, view in enumerate(views):
+            _create_view(connection, view)
+            _describe(connection, number, view)
+        connection.execute("COMMIT")
+        for number, ((schema, name), rows) in enumerate(control.items(), start=len(views)):
+            _store(connection, number, (schema, name), rows)
+        connection.execute("CHECKPOINT made")
+        connection.execute("DETACH made")
+    finally:
+        connection.close()
+
+
+def _views(tables: Iterable[CommittedTable]) -> Iterable[_View]:
+    for table in tables:
+        data = (*table.columns, *LINEAGE)
+        yield _View(table.schema, table.name, "table", data, table.files, table)
+        yield _View(
+            table.schema,
+            f"{table.name}{QUARANTINE_SUFFIX}",
+            "quarantine",
+            (*LINEAGE, *QUARANTINE),
+            table.quarantine_files,
+            table,
+        )
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, view: _View) -> None:
+    missing = [one.path for one in view.files if not Path(one.path).is_file()]
+    try:
+        connection.execute(_says_missing(view, missing) if missing else _select(view))
+    except duckdb.BinderException as error:
+        connection.execute(_says(view, f"{view.name} cannot be read: {error}"))
+    connection.execute(_comments(view))
+
+
+def _select(view: _View) -> str:
+    if not view.files:
+        return f"{_head(view)} SELECT {_nulls(view.columns)} WHERE false"
+    columns = ", ".join(_shown(one) for one in view.columns)
+    source = read_parquet(view.columns, (one.path for one in view.files))
+    return f"{_head(view)} SELECT {columns} FROM {source}"
+
+
+def _shown(column: Column) -> str:
+    if column.type == "duration":
+        return f"to_microseconds({quote(column.name)}) AS {quote(column.name)}"
+    return quote(column.name)
+
+
+def _head(view: _View) -> str:
+    return f"CREATE VIEW made.{quote(view.schema)}.{quote(view.name)} AS"
+
+
+def _nulls(columns: Iterable[Column]) -> str:
+    return ", ".join(
+        f"CAST(NULL AS {'INTERVAL' if one.type == 'duration' else duck_type(one.type)})"
+        f" AS {quote(one.name)}"
+        for one in columns
+    )
+
+
+def _says_missing(view: _View, missing: Sequence[str]) -> str:
+    more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+    return _says(
+        view,
+        f"{view.name} cannot be read: the output file {missing[0]}{more} is missing. "
+        "Put it back and rebuild the catalog.",
+    )
+
+
+def _says(view: _View, sentence: str) -> str:
+    """A view that raises the sentence when it is read, and can still be described."""
+    seen: dict[str, Column] = {}
+    for column in view.columns:
+        seen.setdefault(column.name.casefold(), column)
+    nulls = _nulls(seen.values()) or "NULL AS unknown"
+    return f"{_head(view)} SELECT * FROM (SELECT {nulls}) WHERE error({literal(sentence)})"
+
+
+def _comments(view: _View) -> str:
+    name = f"made.{quote(view.schema)}.{quote(view.name)}"
+    by = f" by {view.table.parser} {view.table.parser_version}" if view.table.parser else ""
+    told = f"{view.rows} rows in {len(view.files)} files, read{by}"
+    if view.kind == "quarantine":
+        told = f"What could not be taken into {view.table.name}, as it was read: {told}"
+    statements = [f"COMMENT ON VIEW {name} IS {literal(told)}"]
+    statements += [
+        f"COMMENT ON COLUMN {name}.{quote(one.name)} IS {literal(one.doc)}"
+        for one in view.columns
+        if one.doc
+    ]
+    return ";".join(statements)
+
+
+def _describe(connection: duckdb.DuckDBPyConnection, number: int, view: _View) -> None:
+    _insert(
+        connection,
+        "tables",
+        [
+            (
+                number,
+                view.schema,
+                view.name,
+                view.kind,
+                view.table.parser,
+                view.table.parser_version,
+                view.rows,
+            )
+        ],
+    )
+    _insert(
+        connection,
+        "columns",
+        [(number, at, one.name, one.type, one.doc) for at, one in enumerate(view.columns)],
+    )
+    _insert(
+        connection,
+        "files",
+        [(number, at, one.path, one.rows, one.size_bytes) for at, one in enumerate(view.files)],
+    )
+
+
+def _store(
+    connection: duckdb.DuckDBPyConnection, number: int, place: tuple[str, str], rows: pa.Table
+) -> None:
+    """Store a table of the control plane, every column as the type of ours that holds it."""
+    schema, name = place
+    columns = []
+    connection.register("given", rows)
+    given = connection.table("given")
+    for column, duck in zip(given.columns, given.types, strict=True):
+        columns.append((column, shape_of(str(duck))))
+    casts = ", ".join(
+        f"CAST({quote(column)} AS {shape.cast}) AS {quote(column)}" if shape.cast else quote(column)
+        for column, shape in columns
+    )
+    connection.execute(
+        f"CREATE TABLE made.{quote(schema)}.{quote(name)} AS SELECT {casts} FROM given"
+    )
+    connection.unregister("given")
+    _insert(connection, "tables", [(number, schema, name, "control", "", "", rows.num_rows)])
+    _insert(
+        connection,
+        "columns",
+        [(number, at, column, shape.word, "") for at, (column, shape) in enumerate(columns)],
+    )
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[tuple[object, ...]]
+) -> None:
+    if rows:
+        # By way of Arrow: executemany is slow for the thousands of files a table may have.
+        fields = {f"f{at}": list(values) for at, values in enumerate(zip(*rows, strict=True))}
+        given = connection.from_arrow(pa.table(fields))
+        given.insert_into(f"made.{INTERNAL}.{table}")
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _swap(aside: Path, path: Path) -> None:
+    try:
+        aside.replace(path)
+    except PermissionError as error:
+        # Windows: the file cannot be replaced while another program has it open.
+        raise EnvironmentProblem(
+            "The query catalog is in use by another program",
+            f"{path}: {error.strerror or error}",
+            "Close the program that has it open; the catalog is written again after the next job",
+            retryable=True,
+        ) from error
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what a build that was killed left behind; a build that runs now is younger."""
+    for one in path.parent.glob(f".{path.name}.*.tmp*"):
+        with suppress(OSError):
+            if one.stat().st_mtime < time.time() - _ABANDONED_AFTER_S:
+                one.unlink()
