@@ -15,7 +15,7 @@ def main() -> int:
     if arguments[:1] == ["worker"]:
         from casparian.worker.child import main as serve
 
-        return serve()
+        serve()
     from casparian import cli
 
     request = cli.parse(arguments)

@@ -55,10 +55,15 @@ class Services:
             self._executor.shutdown()
 
 
-def open_services(settings: Settings, executor: Executor | None = None) -> Services:
+def open_services(
+    settings: Settings,
+    executor: Executor | None = None,
+    worker_command: list[str] | None = None,
+) -> Services:
     """Open the home folder and everything in it, and put right what a crash left behind.
 
-    Jobs run on `executor`; without one, on threads of the services' own.
+    Jobs run on `executor`; without one, on threads of the services' own. `worker_command` starts a worker
+    process; without one it is this program's own.
 
     Raises:
         EnvironmentProblem: the state store cannot be opened or is of another version.
@@ -68,7 +73,7 @@ def open_services(settings: Settings, executor: Executor | None = None) -> Servi
     sink = ParquetSink(settings.output_dir, settings.default_sink or LOCAL_SINK)
     slots = executor or ThreadPoolExecutor(settings.workers, "worker-slot")
     sources = SourceService(store, bus)
-    jobs = JobService(settings, store, bus, sink, slots)
+    jobs = JobService(settings, store, bus, sink, slots, worker_command)
     catalog = CatalogService(store, bus, sink, settings.catalog_path)
     services = Services(
         settings=settings,

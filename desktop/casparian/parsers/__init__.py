@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 BUILTIN = {
     "evtx": "casparian.parsers.evtx:EvtxParser",
-    "delimited": "casparian.parsers.delimited:DelimitedParser",
-    "jsonlines": "casparian.parsers.jsonlines:JsonLinesParser",
+    "delimited": "casparian.parsers.delimited:Delimited",
+    "jsonlines": "casparian.parsers.jsonlines:JsonLines",
 }
 
 

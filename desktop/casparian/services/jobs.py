@@ -43,7 +43,13 @@ class JobService:
     """What can be done with jobs; also the loops that run them, one per worker slot."""
 
     def __init__(
-        self, settings: Settings, store: Store, bus: EventBus, sink: ParquetSink, executor: Executor
+        self,
+        settings: Settings,
+        store: Store,
+        bus: EventBus,
+        sink: ParquetSink,
+        executor: Executor,
+        worker_command: list[str] | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -53,7 +59,7 @@ class JobService:
         limits = WorkerLimits(
             settings.worker_silence_s, settings.worker_stall_s, settings.worker_memory_mb
         )
-        self._workers = WorkerPool(lambda: WorkerProcess(limits))
+        self._workers = WorkerPool(lambda: WorkerProcess(limits, worker_command))
         self._runner = JobRunner(store, bus, sink, settings.staging_dir, self._workers)
         self._state = threading.Condition()
         self._loops = 0

@@ -75,7 +75,8 @@ class JobRepository:
             }
             for ordinal, (file_id, source_hash) in enumerate(evidence)
         ]
-        self._c.execute(job_files.insert(), rows)
+        if rows:
+            self._c.execute(job_files.insert(), rows)
 
     def claim(self, host: str, pid: int, now: datetime) -> Claim | None:
         """Take the next queued job, or None if there is none."""

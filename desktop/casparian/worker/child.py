@@ -16,8 +16,9 @@ import queue
 import stat
 import sys
 import threading
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from casparian import __version__, parsers
 from casparian.api import Batch
@@ -36,8 +37,21 @@ ALIVE_EVERY_S = 1.0
 MEMORY_VARIABLE = "CASPARIAN_WORKER_MEMORY_MB"
 
 
-def main() -> int:
-    """Serve runs until told to stop or the supervisor is gone."""
+def main() -> NoReturn:
+    """Serve runs until told to stop or the supervisor is gone.
+
+    Ends the process itself: the thread that waits on stdin would keep the interpreter from closing.
+    """
+    try:
+        _serve()
+    except BaseException:  # noqa: BLE001  (reported, then the process ends)
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    os._exit(0)
+
+
+def _serve() -> None:
     uplink = _claim_stdout()
     _limit_memory()
     # A parser makes millions of short-lived objects and few cycles: collect rarely.
@@ -51,7 +65,7 @@ def main() -> int:
     while True:
         message = inbox.get()
         if isinstance(message, wire.Stop):
-            return 0
+            return
         worker.run(message)
 
 
@@ -123,7 +137,7 @@ class _Worker:
         file = staging.file(spec)
         try:
             with _open(spec) as source:
-                for item in _guarded(parser.parse(source, context)):
+                for item in _guarded(parser, source, context):
                     self._rows += item.rows.num_rows if isinstance(item, Batch) else 1
                     file.add(item)
                 _check_unchanged(source, spec)
@@ -154,10 +168,12 @@ class _Context:
         self.done_bytes = min(max(done_bytes, self.done_bytes), self.size_bytes)
 
 
-def _guarded(items: Iterator[Batch | Rejected]) -> Iterator[Batch | Rejected]:
+def _guarded(parser: Parser, source: BinaryIO, context: _Context) -> Iterator[Batch | Rejected]:
     """Turn whatever the parser raises into a fault of this file; what staging raises is not."""
+    items: Iterator[Batch | Rejected] | None = None
     while True:
         try:
+            items = parser.parse(source, context) if items is None else items
             item = next(items, None)
         except CasparianError as error:
             raise ParserFault(error.title, error.detail, error.hint) from error
