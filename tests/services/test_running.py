@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_whatever_a_worker_started_dies_with_it(hostile_services, case, run):
     pid = int(log.partition("child ")[2].split()[0])
     # Gone, or waiting to be reaped by init: in no case running.
     try:
-        state = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         state = "gone"
     assert state in {"Z", "X", "gone"}

@@ -90,7 +90,7 @@ class ParquetSink:
             pq.ParquetFile(self.absolute(path)) as old,
         ):
             gone = pa.array(sorted(without), pa.string())
-            metadata = dict(old.schema_arrow.metadata or {})
+            metadata = old.metadata.metadata or {}
             writer: pq.ParquetWriter | None = None
             rows = 0
             try:

@@ -98,11 +98,16 @@ class WorkerProcess:
             )
         except OSError as error:
             raise EnvironmentProblem("A worker process could not be started", str(error)) from error
-        for target, pipe in (
-            (self._listen, self._process.stdout),
-            (self._drain, self._process.stderr),
-        ):
-            threading.Thread(target=target, args=(pipe,), daemon=True).start()
+        # Each thread owns its pipe and closes it; both end when the process group has ended.
+        self._readers = [
+            threading.Thread(target=target, args=(pipe,), daemon=True)
+            for target, pipe in (
+                (self._listen, self._process.stdout),
+                (self._drain, self._process.stderr),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
 
     @property
     def pid(self) -> int:
@@ -190,28 +195,30 @@ class WorkerProcess:
             return _SILENCE
 
     def _listen(self, pipe: IO[bytes]) -> None:
-        while line := pipe.readline(wire.MAX_LINE_BYTES):
-            if not line.endswith(b"\n"):
-                self._inbox.put("it sent a message that is too long")
-                return
-            try:
-                self._inbox.put(wire.decode_up(line))
-            except msgspec.MsgspecError as error:
-                self._inbox.put(f"it broke the protocol ({error})")
-                return
-        self._inbox.put(None)
+        with pipe:
+            while line := pipe.readline(wire.MAX_LINE_BYTES):
+                if not line.endswith(b"\n"):
+                    self._inbox.put("it sent a message that is too long")
+                    return
+                try:
+                    self._inbox.put(wire.decode_up(line))
+                except msgspec.MsgspecError as error:
+                    self._inbox.put(f"it broke the protocol ({error})")
+                    return
+            self._inbox.put(None)
 
     def _drain(self, pipe: IO[bytes]) -> None:
         seen = 0
-        while block := os.read(pipe.fileno(), 65_536):
-            seen += len(block)
-            self._tail.append(block)
-            self._tail_bytes += len(block)
-            while self._tail_bytes - len(self._tail[0]) > STDERR_TAIL_BYTES:
-                self._tail_bytes -= len(self._tail.popleft())
-            if seen > STDERR_LIMIT_BYTES:
-                self._inbox.put("it flooded its error output")
-                return
+        with pipe:
+            while block := os.read(pipe.fileno(), 65_536):
+                seen += len(block)
+                self._tail.append(block)
+                self._tail_bytes += len(block)
+                while self._tail_bytes - len(self._tail[0]) > STDERR_TAIL_BYTES:
+                    self._tail_bytes -= len(self._tail.popleft())
+                if seen > STDERR_LIMIT_BYTES:
+                    self._inbox.put("it flooded its error output")
+                    return
 
     def _died(self, file_id: str, message: str) -> Died:
         self.kill()
@@ -242,6 +249,8 @@ class WorkerProcess:
         if self._process.stdin is not None:
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
+        for reader in self._readers:
+            reader.join(GRACE_S)
 
 
 class _Watch:
