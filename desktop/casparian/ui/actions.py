@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from PySide6.QtWidgets import QWidget
 
-GROUPS = ("Case", "Sources", "Rules", "Jobs", "Results", "View", "Help")
+GROUPS = ("Workspace", "Sources", "Rules", "Jobs", "Results", "View", "Help")
 """The menus, in order."""
 
 
@@ -70,6 +70,7 @@ class Actions(QObject):
         made.setToolTip(f"{action.hint or action.text}{f'  ({shown})' if shown else ''}")
         if action.icon:
             made.setIcon(icons.icon(action.icon))
+            made.setProperty("icon_name", action.icon)
         made.triggered.connect(lambda: action.handler())
         if widget is not None:
             made.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)

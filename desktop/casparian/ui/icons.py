@@ -9,8 +9,8 @@ from PySide6.QtGui import QIcon, QIconEngine, QPainter, QPixmap
 from PySide6.QtSvg import QSvgRenderer
 from typing_extensions import override
 
+from casparian.assets import folder
 from casparian.ui import theme
-from casparian.ui.resources import folder
 
 
 @cache

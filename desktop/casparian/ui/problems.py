@@ -70,6 +70,11 @@ def window_of(owner: QObject) -> QWidget | None:
     return at.window() if isinstance(at, QWidget) else None
 
 
+def copy_text(text: str) -> None:
+    """Put text on the clipboard."""
+    QGuiApplication.clipboard().setText(text)
+
+
 def plain_label(text: str = "", *, look: str = "", name: str = "") -> QLabel:
     """A label that shows text as it is, whatever markup it holds; long lines wrap."""
     label = QLabel(shown_text(text))
@@ -111,7 +116,7 @@ class ProblemDialog(QDialog):
 
     @Slot()
     def _on_copy(self) -> None:
-        QGuiApplication.clipboard().setText(str(self._error))
+        copy_text(str(self._error))
 
 
 class ConfirmDialog(QDialog):
@@ -162,7 +167,7 @@ class CrashDialog(QDialog):
 
     @Slot()
     def _on_copy(self) -> None:
-        QGuiApplication.clipboard().setText(self._text)
+        copy_text(self._text)
 
 
 def _lay_out(

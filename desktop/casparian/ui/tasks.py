@@ -19,10 +19,10 @@ import asyncio
 import sys
 from concurrent.futures import Executor, Future
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 import shiboken6
-from PySide6.QtCore import QObject, QRunnable, QThreadPool
+from PySide6.QtCore import QObject, QRunnable, QThreadPool, QTimer, Slot
 from typing_extensions import override
 
 from casparian.domain.errors import Cancelled, CasparianError
@@ -206,3 +206,59 @@ class Tasks(QObject):
                 problems.show(error, problems.window_of(owner))
         else:
             raise error
+
+
+class Refresh(QObject, Generic[T]):
+    """Keeps a view fresh while events pour in: one question at a time, and one more if it went stale.
+
+    Asking anew at every event would drop each reply for the next, and show nothing until it is calm.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        owner: QObject,
+        ask: Callable[[], Callable[[], T]],
+        done: Callable[[T], None],
+        failed: Callable[[CasparianError], None],
+        *,
+        pause_ms: int = 250,
+    ) -> None:
+        """`ask` is called in the GUI thread and returns the work, so that it can take what is current."""
+        super().__init__(owner)
+        self._tasks, self._ask, self._done, self._failed = tasks, ask, done, failed
+        self._in_flight = self._stale = False
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(pause_ms)
+        self._pause.timeout.connect(self._on_pause_over)
+
+    def soon(self) -> None:
+        """Something changed: ask again, unless the question is out already."""
+        if self._in_flight or self._pause.isActive():
+            self._stale = True
+        else:
+            self.now()
+
+    def now(self) -> None:
+        """What is asked for is something else now: drop what is on its way."""
+        self._in_flight, self._stale = True, False
+        self._pause.stop()
+        self._tasks.run(self, self._ask(), self._on_done, key="refresh", failed=self._on_failed)
+
+    def _on_done(self, result: T) -> None:
+        self._rest()
+        self._done(result)
+
+    def _on_failed(self, error: CasparianError) -> None:
+        self._rest()
+        self._failed(error)
+
+    def _rest(self) -> None:
+        self._in_flight = False
+        self._pause.start()
+
+    @Slot()
+    def _on_pause_over(self) -> None:
+        if self._stale:
+            self.now()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QFontInfo, QPalette
 
-from casparian.ui.resources import folder
+from casparian.assets import folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -174,7 +174,10 @@ def style_sheet(tokens: Mapping[Token, str]) -> str:
 _SHEET = """
 QMainWindow::separator { background: @line; width: 1px; height: 1px; }
 QMainWindow::separator:hover { background: @accent; }
+QToolBar { background: @panel; border: none; padding: 0; spacing: 0; }
+#top_bar { border-bottom: 1px solid @line; }
 QSplitter::handle { background: @line; }
+QSplitter[look="gap"]::handle { background: transparent; }
 QSplitter::handle:hover { background: @accent; }
 QSplitter::handle:horizontal { width: 1px; }
 QSplitter::handle:vertical { height: 1px; }
@@ -191,7 +194,7 @@ QLabel[look="busy"] { color: @busy; }
 QAbstractItemView { background: @paper; border: none; outline: 0; selection-background-color: @select;
     selection-color: @ink; alternate-background-color: @paper; }
 QTableView, QTreeView, QListView { gridline-color: @line; }
-QTableView::item { padding: 0 8px; border: none; }
+QTableView::item { padding: 0 4px; border: none; }
 QTreeView::item, QListView::item { height: 24px; padding: 0 4px; }
 QTableView::item:selected, QTreeView::item:selected, QListView::item:selected { background:
     @select; color: @ink; }

@@ -1,0 +1,152 @@
+"""Starts the window and ends it: one place for the order of both.
+
+The end, in this order: take no more requests, stop scans and jobs, wait for the pools, listen no more,
+close the catalog and the state store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from logging.handlers import RotatingFileHandler
+from typing import TYPE_CHECKING, cast
+
+import qasync  # type: ignore[import-untyped]  # it ships no types
+from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
+from PySide6.QtWidgets import QApplication
+
+from casparian.domain.errors import CasparianError
+from casparian.settings import load
+from casparian.ui import icons, problems, theme
+from casparian.ui.bridge import EventBridge
+from casparian.ui.main_window import MainWindow
+from casparian.ui.tasks import PoolExecutor, Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from PySide6.QtWidgets import QWidget
+
+    from casparian.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SHORT_THREADS = 4
+LONG_THREADS = 4
+POOL_DEADLINE_S = 20.0
+
+_LEVELS = {
+    QtMsgType.QtDebugMsg: logging.DEBUG,
+    QtMsgType.QtInfoMsg: logging.INFO,
+    QtMsgType.QtWarningMsg: logging.WARNING,
+    QtMsgType.QtCriticalMsg: logging.ERROR,
+    QtMsgType.QtFatalMsg: logging.CRITICAL,
+}
+
+
+def main(home: Path | None, workspace: str, paths: Sequence[bytes]) -> int:
+    """Read the settings and show the window; return its exit code.
+
+    Args:
+        home: the program's home folder; None for the usual one.
+        workspace: the name of the workspace to open; empty for the last one.
+        paths: evidence to take in at once.
+    """
+    try:
+        settings = load(home)
+    except CasparianError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    _log_to_file(settings.logs_dir / "window.log")
+    return run(settings, paths, workspace)
+
+
+def run(settings: Settings, paths: Sequence[bytes], workspace: str = "") -> int:
+    """Show the window, take in `paths`, and return the exit code once the user closed it."""
+    qInstallMessageHandler(_log_qt)
+    app = make_application(settings)
+    loop = qasync.QEventLoop(app)
+    asyncio.set_event_loop(loop)
+    undo = problems.install_excepthook(_active_window)
+    try:
+        return _run(app, loop, settings, paths, workspace)
+    except CasparianError as error:
+        dialog = problems.show(error)
+        if dialog is not None:
+            dialog.finished.connect(app.quit)
+            loop.run_forever()
+        return error.exit_code
+    finally:
+        undo()
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def make_application(settings: Settings) -> QApplication:
+    """The application in its look, without a window."""
+    app = cast("QApplication | None", QApplication.instance()) or QApplication(sys.argv[:1])
+    app.setApplicationName("Casparian Flow")
+    app.setApplicationDisplayName("Casparian Flow")
+    app.setDesktopFileName("casparian-flow")
+    theme.load_fonts()
+    theme.apply(app, cast("theme.Mode", settings.theme))
+    app.setWindowIcon(icons.icon("casparian", "accent"))
+    return app
+
+
+def _run(
+    app: QApplication,
+    loop: qasync.QEventLoop,
+    settings: Settings,
+    paths: Sequence[bytes],
+    workspace: str,
+) -> int:
+    from casparian.bootstrap import open_services  # loads the databases; the look comes first
+
+    slots = PoolExecutor(settings.workers, "worker slots")
+    short, long = PoolExecutor(SHORT_THREADS, "short"), PoolExecutor(LONG_THREADS, "long")
+    services = open_services(settings, slots)
+    bridge = EventBridge(services.bus)
+    tasks = Tasks(loop, short, long)
+    window = MainWindow(services, tasks, bridge, workspace)
+    try:
+        window.take_in(paths)
+        window.show()
+        tasks.run(window, services.jobs.start, key="start")
+        app.lastWindowClosed.connect(app.quit)
+        return int(loop.run_forever())
+    finally:
+        tasks.close()
+        window.intake.cancel()
+        services.jobs.close()
+        for pool in (slots, long, short):
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (slots, long, short):
+            if not pool.wait(POOL_DEADLINE_S):
+                logger.warning("work was still going on %s s after the end", POOL_DEADLINE_S)
+        bridge.close()
+        services.close()
+        window.deleteLater()
+
+
+def _active_window() -> QWidget | None:
+    return QApplication.activeWindow()
+
+
+def _log_to_file(path: Path) -> None:
+    handler = RotatingFileHandler(
+        path, maxBytes=2_000_000, backupCount=3, encoding="utf-8", delay=True
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+
+
+def _log_qt(kind: QtMsgType, _context: QMessageLogContext, message: str) -> None:
+    # Platform plugins without a window manager say so each time a window is laid out.
+    if message.startswith("This plugin does not support"):
+        return
+    logging.getLogger("qt").log(_LEVELS.get(kind, logging.WARNING), "%s", message)
