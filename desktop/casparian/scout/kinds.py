@@ -152,8 +152,10 @@ def _as_text(head: bytes) -> str | None:
     if wide:
         text = head.decode(wide, "replace")
         return text if _reads_well(text) else None
-    controls = len(head) - len(head.translate(None, _CONTROLS))
-    if controls > len(head) * _MOST_CONTROLS:
+    # What is compressed or encrypted has zeros somewhere; without any a part stands for the whole.
+    sample = head if b"\0" in head else head[:4096]
+    controls = len(sample) - len(sample.translate(None, _CONTROLS))
+    if controls > len(sample) * _MOST_CONTROLS:
         return None
     try:
         return head.decode("utf-8")
@@ -174,7 +176,7 @@ def _wide_encoding(head: bytes) -> str:
     """
     sample = head[:4096]
     pairs = len(sample) // 2
-    if pairs < 4:
+    if pairs < 4 or not pairs * 0.8 <= sample.count(0) <= pairs * 1.1:
         return ""
     low, high = sample[0 : pairs * 2 : 2].count(0), sample[1 : pairs * 2 : 2].count(0)
     if high >= pairs * 0.9 and low <= pairs * 0.01:
