@@ -38,6 +38,8 @@ Not time and duration, which cannot be told from each other, nor json, which wou
 _WIDER = {"int64": "float64", "date": "timestamp"}
 """The next type up, where that is not string."""
 _NARROWEST_FIRST = (*CANDIDATES[:-1], "json")
+_LIKE_HEX = r"^\d+[eE]\d+$"
+"""Text such as 12e5 is as likely to be hexadecimal; where a column may be text, it does not make a number."""
 _HEAD_ROWS = 32
 """Most columns are plain text, and a few values show it."""
 
@@ -78,7 +80,10 @@ class Elimination:
         values = texts.filter(pc.fill_null(pc.not_equal(texts, ""), fill_value=False))
         if not len(values):
             return
-        tried = frozenset(wider for word in types for wider in _upwards(word)) | {"string"}
+        words = frozenset(types)
+        if "string" in words and _any_matches(values, _LIKE_HEX):
+            words -= {"int64", "float64"}
+        tried = frozenset(wider for word in words for wider in _upwards(word)) | {"string"}
         left = tried if self._left is None else self._left & tried
         self._left = frozenset(word for word in left if word == "string" or _holds(word, values))
 
@@ -104,8 +109,6 @@ def _holds(word: str, values: pa.StringArray) -> bool:
 
 
 def _all_read(word: str, values: pa.StringArray) -> bool:
-    if word == "float64" and _any_matches(values, r"^\d+[eE]\d+$"):
-        return False  # 12e5 is as likely to be hexadecimal
     return pc.all(read_text(word, values)[1]).as_py() is True
 
 

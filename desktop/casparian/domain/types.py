@@ -10,7 +10,8 @@ refused, never bent. What that means, type by type:
     boolean        true or false, in any case
     int64          canonical: no plus sign, no leading zeros, no -0, within 64 bits
     float64        decimal or exponent form without leading zeros, or NaN, Infinity, -Infinity so spelled; the
-                   double must write itself as that same number, and a whole number must not exceed 2**53
+                   double must give these digits again when it writes as many, and a whole number must not
+                   exceed 2**53
     decimal(p,s)   decimal form within p digits, s of them after the point
     date           YYYY-MM-DD
     time           hh:mm[:ss[.fraction]]
@@ -200,15 +201,15 @@ def _float64(texts: _Texts, arrow: _Arrow) -> _Values:
 
 
 def _writes_itself(text: str, value: float) -> bool:
+    """Whether a double gives the number in a text again when it is written with as many digits."""
     if text in {"NaN", "Infinity", "-Infinity"}:
         return True
-    if abs(value) == float("inf"):
-        return False
     if text.lstrip("-").isdigit():
         return abs(value) <= _LARGEST_WHOLE and int(value) == int(text)
     try:
-        return Decimal(text) == Decimal(repr(value))
-    except InvalidOperation:  # an exponent beyond what even Decimal holds
+        number = Decimal(text)
+        return number == Decimal(f"{value:.{len(number.as_tuple().digits) - 1}e}")
+    except InvalidOperation:  # an exponent beyond what even Decimal holds, or no finite double
         return False
 
 

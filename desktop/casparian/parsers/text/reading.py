@@ -70,11 +70,18 @@ class Chunk:
     """Where in the file it ends."""
 
 
-def detect(source: BinaryIO) -> Encoding:
-    """Find the encoding; leaves the file where the text begins, behind a byte order mark."""
+def detect(source: BinaryIO, *, must_be_unicode: bool = False) -> Encoding:
+    """Find the encoding; leaves the file where the text begins, behind a byte order mark.
+
+    Args:
+        source: seekable.
+        must_be_unicode: whether the format knows no other encodings, so that what is not UTF-8 is damage.
+    """
     source.seek(0)
     head = source.read(_HEAD_BYTES)
-    encoding = _by_mark(head) or _by_nuls(head) or _by_reading(source)
+    encoding = _by_mark(head) or _by_nuls(head)
+    if encoding is None:
+        encoding = Encoding("utf-8") if must_be_unicode else _by_reading(source)
     source.seek(encoding.mark_bytes)
     first = head[encoding.mark_bytes :].decode(encoding.codec, "replace")
     if "\n" not in first and "\r" in first:
@@ -157,6 +164,21 @@ def chunks(source: BinaryIO, encoding: Encoding) -> Iterator[Chunk]:
             held = _behind_line(source, end)
             yield Chunk(line, overlong=kept, end_byte=source.tell() - len(held))
             line += 1
+
+
+def blocks(source: BinaryIO, encoding: Encoding) -> Iterator[bytes]:
+    """Read the text as UTF-8, about two megabytes at a time, from where the file stands.
+
+    What is no character in the file is not valid in the blocks either; a character may lie across two.
+    """
+    if encoding.codec == "utf-8":
+        while block := source.read(CHUNK_BYTES):
+            yield block
+        return
+    decoder = codecs.getincrementaldecoder(encoding.codec)(_ESCAPE)
+    while block := source.read(CHUNK_BYTES):
+        yield decoder.decode(block).encode(errors="surrogatepass")
+    yield decoder.decode(b"", final=True).encode(errors="surrogatepass")
 
 
 def _chunk(data: bytes, encoding: Encoding, line: int, end_byte: int) -> Chunk:
