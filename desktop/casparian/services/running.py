@@ -328,8 +328,9 @@ class JobRunner:
         }
         for part in parts:
             if part.target[1]:
-                before = wanted.get(part.target)
-                columns = part.columns if before is None else _widened(before[1], part.columns)
+                _, before = wanted.get(part.target, ("", ()))
+                # Where every row of a layout was rejected, its columns are not known yet.
+                columns = before if part.quarantine else _widened(before, part.columns)
                 wanted[part.target] = (part.suggested_table or part.target[0], columns)
         now = datetime.now(UTC)
         resolved: dict[Target, TableContract] = {}
@@ -585,7 +586,9 @@ def _specs(columns: Sequence[Column]) -> list[wire.ColumnSpec]:
 
 
 def _widened(old: Sequence[Column], new: Sequence[Column]) -> tuple[Column, ...]:
-    """Join two schemas of one layout, which have the same columns in the same order."""
+    """Join two schemas of one layout, which have the same columns in the same order, if any yet."""
+    if not (old and new):
+        return tuple(old or new)
     return tuple(
         replace(one, type=widen(one.type, other.type)) for one, other in zip(old, new, strict=True)
     )
