@@ -85,6 +85,8 @@ ROWS = "Name,Path,Size\n" + "".join(f"n{i},C:\\x\\{i}.exe,{i}\n" for i in range(
         'Name,Path,Size\na,b,1\nc,"never closed,2\nd,e,3\n',
         "Export of 2024\n\nName\tPath\tSize\na\tb\t1\nc\td\t2\ne\tf\t3\n",
         "#separator \\x09\n#set_separator\t,\n#fields\tts\tuid\n#types\ttime\tstring\n1.5\tx\n",
+        "#Version: 1.0\r\n#Fields: date time s-ip\r\n2021-04-01 00:00:21 10.0.0.1\r\n",
+        "#Fields: date time s-ip\n",
         "".join(f"wide {n}," for n in range(400)) + "end\n" + "1," * 400 + "2\n",
         "Name,Path,Size\n" + "x" * 40_000 + ",b,c\n" + "y" * 40_000 + ",d,e\n",
     ],
@@ -104,13 +106,13 @@ def test_a_table_as_text_is_delimited(content: bytes | str) -> None:
         "INFO,2024-01-02 03:04:05,started\nINFO,2024-01-02 03:04:06,ready\n",
         "Mar 27 13:06:56 host sshd[1291]: Failed password for root, port 22\n" * 9,
         '10.0.0.1 - - [13/Jan/2016:19:31:16 +0000] "GET / HTTP/1.1" 200 5 "-" "A; B, C"\n' * 9,
-        "#Fields: date time s-ip cs-method\n2021-04-01 00:00:21 10.0.0.1 GET\n",
         "key=a, value=b\nkey=c, value=d\n",
         "0|/etc/passwd|12|r/rrw-r--r--|0|0|5|1|2|3|4\n0|/etc/group|13|r/rrw-r--r--|0|0|5|1|2|3|4\n",
         "127.0.0.1\tlocalhost\n10.0.0.7\tfileserver\n",
         "1,2,3\n4,5,6\n",
         "C:\\x.exe,C:\\y.exe\nC:\\z.exe,C:\\w.exe\n",
         "int main(int argc, char **argv)\n{\n  return f(a, b, c);\n}\n",
+        "# Fields: a comment\nkey value\n",
         "[Section]\nkey=value\n; a comment\n",
         "<15>1 2021-03-06T04:07:38 host tag - 1 -  message\n",
         "<![LOG[+++ Starting]LOG]!><time=\"1\">\n",
@@ -202,9 +204,9 @@ def test_every_quoted_table_is_delimited(width: int, rows: list[list[str]], deli
 WORDS = {
     "csv": {"delimited"},
     "tsv-zeek": {"delimited"},
-    "log": {"text"},
+    "log": {"text", "delimited"},  # Windows Firewall writes a W3C log
     "log-apache": {"text"},
-    "log-iis": {"text"},  # W3C logs are separated by spaces under a comment that names the fields
+    "log-iis": {"delimited"},  # a W3C log: fields separated by spaces, under a line that names them
     "log-syslog": {"text"},
     "json-cloudtrail": {"json"},
     "task-xml": {"xml"},
@@ -241,7 +243,8 @@ def test_real_evidence_has_the_kind_that_its_collectors_gave_it(evidence: Path) 
 
 
 DAMAGED = {
-    "corrupt/container/plain_text_named.gz": "text",
+    "corrupt/container/plain_text_named.gz": "delimited",  # a log of IIS
+    "corrupt/log/binary_lines.log": "delimited",  # a log of IIS
     "corrupt/evtx/all_zeros.evtx": "binary",
     "corrupt/evtx/bad_file_magic.evtx": "evtx",  # by its first chunk
     "corrupt/ntfs/truncated_$J": "binary",

@@ -1,9 +1,9 @@
 """What a file is, from its first bytes; never from its name.
 
 Magic numbers come first. What has none and reads as text is looked at as XML, JSON, JSON Lines and
-delimited text. `delimited` is said only where a header line stands over lines of the same shape, since
-logs and prose are full of commas: a file with the right extension that is merely `text` can still be
-given to a parser by a rule, but a log taken for a table would be taken apart wrongly.
+delimited text. `delimited` is said only where a header line stands over lines of the same shape, or a log
+names its fields, since logs and prose are full of commas: a file with the right extension that is merely
+`text` can still be given to a parser by a rule, but a log taken for a table would be taken apart wrongly.
 
 References: the `file` utility's magic, [MS-CFB] 2.2, [MS-SHLLINK] 2.1, libyal's format documents
 (EVTX, REGF, SCCA, ESEDB, MSIECF), the SQLite and Parquet file formats, POSIX pax (ustar), RFC 8259.
@@ -259,12 +259,17 @@ def _begins_as_json(start: str, *, is_whole: bool) -> bool:
 _DELIMITERS = (",", "\t", ";", "|")
 _RECORDS_LOOKED_AT = 60
 _LINES_BEFORE_HEADER = 10
+_W3C_FIELDS = re.compile(r"(?:#[^\n]{0,1000}\n|[ \t\r]*\n){0,20}#Fields:[ \t]")
 
 
 def _is_delimited(text: str, *, is_whole: bool) -> bool:
     """Whether a header line stands over lines with the same number of fields, most of them at least."""
-    if text.startswith("#separator "):
-        return "\n#fields" in text
+    if text.startswith("#"):
+        # Zeek says the separator first; W3C extended logs (IIS, Windows Firewall) name their fields.
+        if text.startswith("#separator "):
+            return "\n#fields" in text
+        if _W3C_FIELDS.match(text):
+            return True
     present = [delimiter for delimiter in _DELIMITERS if delimiter in text]
     if not present:
         return False
