@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from casparian import __version__
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import Cancelled, CasparianError, UserProblem
@@ -65,8 +67,9 @@ def parse(arguments: Sequence[str]) -> Request:
     parser = _verb_parser() if first and first == verb else _window_parser()
     options = parser.parse_args(list(arguments))
     home = Path(options.home).expanduser() if options.home else None
+    chosen = options.workspace or (DEFAULT_WORKSPACE if verb else "")
     paths = [os.fsencode(one) for one in getattr(options, "paths", [])]
-    return Request(getattr(options, "verb", ""), home, options.workspace, paths, options)
+    return Request(getattr(options, "verb", ""), home, chosen, paths, options)
 
 
 def main(request: Request) -> int:
@@ -358,8 +361,8 @@ def _common(*, of_verb: bool) -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--workspace",
-        default=unset if of_verb else DEFAULT_WORKSPACE,
-        help=f"the case to work in (default: {DEFAULT_WORKSPACE})",
+        default=unset if of_verb else "",
+        help=f"the case to work in (default: {DEFAULT_WORKSPACE}; of the window: the last one)",
     )
     common.add_argument(
         "--json",
@@ -575,14 +578,26 @@ def _print_rows(request: Request, rows: list[dict[str, Any]], hidden: Sequence[s
         return
     names = [name for name in rows[0] if name not in hidden]
     texts = [[_cell(row[name]) for name in names] for row in rows]
-    widths = [max(len(name), *(len(line[at]) for line in texts)) for at, name in enumerate(names)]
-    numeric = [isinstance(rows[0][name], int) for name in names]
+    _print_columns(names, texts, [isinstance(rows[0][name], int) for name in names])
+
+
+def _print_columns(names: list[str], texts: Sequence[Sequence[str]], right: list[bool]) -> None:
+    widths = [max(len(line[at]) for line in (names, *texts)) for at in range(len(names))]
     for line in (names, *texts):
         cells = (
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(line, widths, numeric, strict=True)
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(line, widths, right, strict=True)
         )
         print("  ".join(cells).rstrip())
+
+
+def _texts(column: pa.ChunkedArray[Any]) -> list[str]:
+    """The cells of a column as text; Arrow's own cast knows times of any year."""
+    try:
+        column = column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return ["" if value is None else shown_text(str(value)) for value in column.to_pylist()]
+    return ["" if value is None else shown_text(value) for value in column.to_pylist()]
 
 
 def _cell(value: object) -> str:

@@ -97,7 +97,7 @@ def test_a_warning_is_kept_with_the_file(hostile_services, case, run):
 
     [job] = _jobs(hostile_services)
     [file] = hostile_services.jobs.files(job.id)
-    assert file.problem == "the header is stale"
+    assert file.problem == "the header is stale."
     assert "the header is stale" in hostile_services.jobs.log(job.id)
 
 

@@ -431,7 +431,7 @@ class JobRunner:
                         file_id=file_id,
                         accepted=count.accepted,
                         quarantined=count.quarantined,
-                        note=" ".join(reading.notes.get(file_id, ())),
+                        note=_sentences(reading.notes.get(file_id, ())),
                         created_at=now,
                     )
                 )
@@ -524,7 +524,7 @@ class JobRunner:
             uow.jobs.end_files(results)
             for file_id, notes in reading.notes.items():
                 path = next((one.path for one in results if one.file_id == file_id), "")
-                uow.jobs.note(job.id, now, f"{path}: {' '.join(notes)}")
+                uow.jobs.note(job.id, now, f"{path}: {_sentences(notes)}")
             uow.commit()
         return state
 
@@ -570,7 +570,7 @@ def _results(job: Job, reading: _Reading) -> list[JobFile]:
             read=done.read,
             accepted=sum(one.accepted for one in done.tables),
             quarantined=sum(one.quarantined for one in done.tables),
-            problem=" ".join(reading.notes.get(file_id, ())),
+            problem=_sentences(reading.notes.get(file_id, ())),
         )
         for file_id, done in reading.done.items()
     ]
@@ -579,6 +579,10 @@ def _results(job: Job, reading: _Reading) -> list[JobFile]:
         for file_id, problem in reading.failed.items()
     )
     return results
+
+
+def _sentences(notes: Iterable[str]) -> str:
+    return " ".join(f"{note.rstrip('. ')}." for note in notes)
 
 
 def _specs(columns: Sequence[Column]) -> list[wire.ColumnSpec]:
