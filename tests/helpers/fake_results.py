@@ -32,7 +32,9 @@ class FakeView:
     def count(self, cancel: CancelToken | None = None) -> int:
         return self.length
 
-    def page(self, offset: int, limit: int, cancel: CancelToken | None = None) -> pa.Table:
+    def page(
+        self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
+    ) -> pa.Table:
         self.pages.append((offset, limit))
         if self.problem is not None:
             raise self.problem
@@ -53,7 +55,9 @@ class TableView(FakeView):
 
     table: pa.Table = field(default_factory=lambda: pa.table({}))
 
-    def page(self, offset: int, limit: int, cancel: CancelToken | None = None) -> pa.Table:
+    def page(
+        self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
+    ) -> pa.Table:
         self.pages.append((offset, limit))
         return self.table.slice(offset, limit)
 

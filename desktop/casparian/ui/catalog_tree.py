@@ -125,6 +125,11 @@ class CatalogTree(QWidget):
         self._search.setFocus()
         self._search.selectAll()
 
+    @property
+    def tree(self) -> QTreeWidget:
+        """The tree itself."""
+        return self._tree
+
     def current_table(self) -> str:
         """Return the name of the table that is chosen; empty for none."""
         item = self._tree.currentItem()
@@ -202,7 +207,8 @@ class CatalogTree(QWidget):
 
 
 def _children(item: QTreeWidgetItem) -> list[QTreeWidgetItem]:
-    return [item.child(at) for at in range(item.childCount())]
+    children = (item.child(at) for at in range(item.childCount()))
+    return [child for child in children if child is not None]
 
 
 def _depth(item: QTreeWidgetItem) -> int:

@@ -15,6 +15,7 @@ from PySide6.QtGui import (
     QFocusEvent,
     QFontMetrics,
     QGuiApplication,
+    QKeyEvent,
     QPainter,
     QPaintEvent,
     QPen,
@@ -90,12 +91,14 @@ class Grid(QTableView):
         header_menu_wanted: logical index of a column and where on the screen, on a right click.
         cell_menu_wanted: where on the screen; the cell is the current one.
         sort_wanted: logical index of a column, and whether it is to be added to the keys.
+        row_opened: nothing; Enter or a double click on the current row.
     """
 
     rows_shown = Signal(int, int)
     header_menu_wanted = Signal(int, QPoint)
     cell_menu_wanted = Signal(QPoint)
     sort_wanted = Signal(int, bool)
+    row_opened = Signal()
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -231,6 +234,13 @@ class Grid(QTableView):
             painter.end()
 
     @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        if Qt.Key(event.key()) in {Qt.Key.Key_Return, Qt.Key.Key_Enter} and not event.modifiers():
+            self.row_opened.emit()
+            return
+        super().keyPressEvent(event)
+
+    @override
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
         if not self.currentIndex().isValid() and self._rows():
@@ -272,6 +282,7 @@ class Grid(QTableView):
             header.sectionClicked.connect(self._on_header_clicked)
             header.customContextMenuRequested.connect(partial(self._on_header_menu, header))
             view.customContextMenuRequested.connect(partial(self._on_cell_menu, view))
+            view.doubleClicked.connect(self.row_opened)
         frozen.horizontalHeader().sectionResized.connect(self._on_frozen_resized)
 
     def _lay_out_frozen(self) -> None:

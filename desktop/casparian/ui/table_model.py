@@ -29,6 +29,7 @@ from PySide6.QtCore import (
 )
 from typing_extensions import override
 
+from casparian.domain.cancel import CancelToken
 from casparian.domain.evidence import shown_text
 from casparian.ui import formats, icons, theme
 
@@ -54,10 +55,12 @@ class Pages(Protocol):
     """What the model asks of a `catalog.reader.View`."""
 
     @property
-    def columns(self) -> Sequence[ColumnInfo]:
+    def columns(self) -> tuple[ColumnInfo, ...]:
         """Its columns, in order."""
 
-    def page(self, offset: int, limit: int) -> pa.Table:
+    def page(
+        self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
+    ) -> pa.Table:
         """Return rows of it; blocks, so it is called off the GUI thread."""
 
 
@@ -134,10 +137,11 @@ def tip(text: str) -> str:
     return f"<qt>{'<br>'.join(lines)}</qt>"
 
 
-def _read(view: Pages, number: int) -> Page:
+def read_page(view: Pages, number: int, token: CancelToken | None = None) -> Page:
     """Read a page; runs off the GUI thread."""
     first = number * PAGE_ROWS
-    return Page(first, trimmed(view.page(first, PAGE_ROWS)))
+    rows = view.page(first, PAGE_ROWS, token, clip=CELL_CHARS)
+    return Page(first, trimmed(rows))
 
 
 class TableModel(QAbstractTableModel):
@@ -166,12 +170,29 @@ class TableModel(QAbstractTableModel):
         self._null_font = theme.font()
         self._null_font.setItalic(True)
 
-    def show(self, view: Pages, rows: int) -> None:
-        """Show another view; `rows` is its true number of rows, however many of them can be shown."""
+    def show(self, view: Pages, rows: int, first: Page | None = None) -> None:
+        """Show another view.
+
+        Args:
+            view: where its pages come from.
+            rows: its true number of rows, however many of them can be shown.
+            first: its first page, where it is here already.
+        """
+        self._drop_fetches(keep=())
         self.beginResetModel()
-        self._view, self._columns, self._rows_total = view, tuple(view.columns), rows
+        self._view, self._columns, self._rows_total = view, view.columns, rows
         self._cache.clear()
-        self._wanted, self._fetching, self._failed = (), set(), {}
+        self._wanted, self._failed = (), {}
+        if first is not None:
+            self._cache.put(0, first)
+        self.endResetModel()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._drop_fetches(keep=())
+        self.beginResetModel()
+        self._view, self._columns, self._rows_total = None, (), 0
+        self._cache.clear()
         self.endResetModel()
 
     @property
@@ -192,6 +213,9 @@ class TableModel(QAbstractTableModel):
         low, high = max(first, 0) // PAGE_ROWS, min(last // PAGE_ROWS, end)
         around = (high + 1, low - 1)
         self._wanted = (*range(low, high + 1), *(one for one in around if 0 <= one <= end))
+        # A page deep in a sorted table may take long: one that nobody looks at any more must not be in
+        # the way of one that somebody does.
+        self._drop_fetches(keep=self._wanted)
         self._fetch()
 
     def retry(self) -> None:
@@ -213,6 +237,11 @@ class TableModel(QAbstractTableModel):
         self._filtered = filtered
         self.headerDataChanged.emit(Qt.Orientation.Horizontal, 0, max(0, len(self._columns) - 1))
 
+    def _drop_fetches(self, keep: Sequence[int]) -> None:
+        for number in self._fetching.difference(keep):
+            self._fetching.discard(number)
+            self._tasks.drop(self, f"page {number}")
+
     def _fetch(self) -> None:
         view = self._view
         if view is None:
@@ -223,12 +252,14 @@ class TableModel(QAbstractTableModel):
             if number in self._cache or number in self._fetching or number in self._failed:
                 continue
             self._fetching.add(number)
+            token = CancelToken("Reading the rows")
             self._tasks.run(
                 self,
-                partial(_read, view, number),
+                partial(read_page, view, number, token),
                 partial(self._on_page, view),
                 key=f"page {number}",
                 failed=partial(self._on_page_failed, view, number),
+                token=token,
             )
 
     def _on_page(self, view: Pages, page: Page) -> None:

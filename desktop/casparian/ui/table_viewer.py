@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QItemSelectionRange, QModelIndex, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
@@ -34,7 +34,7 @@ from casparian.ui.column_chooser import ColumnChooser
 from casparian.ui.filter_bar import FilterChips, FilterEditor
 from casparian.ui.grid import Grid
 from casparian.ui.problems import Banner
-from casparian.ui.table_model import PAGE_ROWS, TableModel, is_number
+from casparian.ui.table_model import PAGE_ROWS, Page, TableModel, is_number, read_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -67,11 +67,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A view that is open and counted."""
+    """A view that is open and counted, and its first rows."""
 
     shape: Shape
     view: View
     rows: int
+    page: Page
     seconds: float
 
 
@@ -85,43 +86,54 @@ class ChosenRow:
 
 
 def load(opener: Opener, shape: Shape, token: CancelToken) -> Loaded:
-    """Open a view and count its rows; runs off the GUI thread."""
+    """Open a view, read its first rows and count them; runs off the GUI thread.
+
+    The first rows come before the count: those of a sorted table are known long before all are.
+    """
     began = time.perf_counter()
     view = opener(shape, token)
     try:
+        page = first_page(view, token)
         rows = view.count(token)
         token.check()
     except BaseException:
         view.close()
         raise
-    return Loaded(shape, view, rows, time.perf_counter() - began)
+    return Loaded(shape, view, rows, page, time.perf_counter() - began)
+
+
+def first_page(view: View, token: CancelToken) -> Page:
+    """Return the rows that are on screen first."""
+    return read_page(view, 0, token)
 
 
 def as_text(
-    view: View, ranges: Sequence[tuple[int, int]], columns: Sequence[str], *, header: bool
+    view: View, ranges: Sequence[tuple[int, int]], columns: Sequence[int], *, header: bool
 ) -> str:
     """Return rows as tab-separated text; runs off the GUI thread.
 
     Args:
         view: where they are.
         ranges: first and last row of each stretch.
-        columns: the names of the columns, in the order in which they are to stand.
+        columns: which columns, in the order in which they are to stand.
         header: whether their names come first.
 
     Tabs and line ends within a value are escaped, so that a row is a line wherever it is pasted.
     """
-    lines = ["\t".join(shown_text(name) for name in columns)] if header else []
+    names = [shown_text(view.columns[one].name) for one in columns]
+    lines = ["\t".join(names)] if header else []
     for first, last in ranges:
         for at in range(first, last + 1, PAGE_ROWS):
-            page = view.page(at, min(PAGE_ROWS, last + 1 - at)).select(list(columns))
-            for row in range(page.num_rows):
-                cells = (page.column(one)[row] for one in range(page.num_columns))
-                lines.append(
-                    "\t".join(
-                        shown_text(formats.plain(one)) if one.is_valid else "" for one in cells
-                    )
-                )
+            page = view.page(at, min(PAGE_ROWS, last + 1 - at))
+            lines.extend(
+                "\t".join(_line_text(page.column(one)[row]) for one in columns)
+                for row in range(page.num_rows)
+            )
     return "\n".join(lines)
+
+
+def _line_text(scalar: Any) -> str:
+    return shown_text(formats.plain(scalar)) if scalar.is_valid else ""
 
 
 class TableViewer(QWidget):
@@ -129,11 +141,15 @@ class TableViewer(QWidget):
 
     Signals:
         row_chosen: the ChosenRow that is current now, or None.
+        row_opened: nothing; Enter or a double click on the current row.
         loaded: nothing; other rows are on screen.
+        loading_changed: whether rows are being opened now.
     """
 
     row_chosen = Signal(object)
+    row_opened = Signal()
     loaded = Signal()
+    loading_changed = Signal(bool)
 
     def __init__(
         self, tasks: Tasks, tools: Sequence[QAction], name: str, parent: QWidget | None = None
@@ -151,6 +167,8 @@ class TableViewer(QWidget):
         self._token: CancelToken | None = None
         self._fitted: tuple[str, ...] = ()
         self._is_fitted_to_rows = False
+        self._is_stale = False
+        self._failed_shape: Shape | None = None
         self._model = TableModel(tasks, self)
         self._search = parts.search_field("Search everywhere in these rows", f"{name}_search")
         self._chips = FilterChips(self)
@@ -216,6 +234,26 @@ class TableViewer(QWidget):
         """The grid."""
         return self._grid
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether rows are being opened now."""
+        return self._token is not None
+
+    def chosen(self) -> ChosenRow | None:
+        """Return the row that is current."""
+        current = self._grid.currentIndex()
+        if self._loaded is None or not current.isValid():
+            return None
+        return ChosenRow(self._loaded.view, current.row())
+
+    def say_stale(self) -> None:
+        """Say that the catalog holds other rows by now; what is shown stays until it is reloaded."""
+        if self._loaded is None:
+            self.reload()
+            return
+        self._is_stale = True
+        self._banner.say("More has been committed since these rows were opened.", "busy", "Reload")
+
     def shown_columns(self) -> list[str]:
         """Return the names of the columns on screen, in their order."""
         columns = self._model.columns
@@ -225,12 +263,27 @@ class TableViewer(QWidget):
         """Return what the status line says."""
         return self._status.text()
 
+    def clear(self) -> None:
+        """Show nothing."""
+        self.close_view()
+        self._opener, self._wanted, self._note, self._total = None, Shape(), "", None
+        self._model.clear()
+        self._banner.clear()
+        self._render()
+        self.row_chosen.emit(None)
+
     def close_view(self) -> None:
-        """Let go of the view; the viewer is not used again."""
+        """Let go of the view, in a moment."""
         self.cancel()
-        if self._loaded is not None:
-            self._close_later(self._loaded.view)
-            self._loaded = None
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            self._close_later(loaded.view)
+
+    def close_now(self) -> None:
+        """Let go of the view; may block until what is being read for it has ended."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.view.close()
 
     # actions
 
@@ -325,6 +378,20 @@ class TableViewer(QWidget):
         """Show the rows in the order in which they were read."""
         self.set_shape(replace(self._wanted, sort=()))
 
+    def sort_current(self) -> None:
+        """Order the rows by the column of the current cell, then the other way round, then not."""
+        current = self._grid.currentIndex()
+        if current.isValid():
+            self.sort_by(self._model.columns[current.column()].name)
+
+    def freeze_current(self) -> None:
+        """Keep the columns up to that of the current cell in sight; all of them scroll if they were."""
+        current = self._grid.currentIndex()
+        columns = self._grid.columns_in_order()
+        if current.isValid() and current.column() in columns:
+            place = columns.index(current.column()) + 1
+            self._grid.freeze(0 if self._grid.frozen_columns == place else place)
+
     def copy_cells(self) -> None:
         """Copy the selected cells; a single one whole and as it is."""
         self._copy(whole_rows=False, header=False)
@@ -357,12 +424,12 @@ class TableViewer(QWidget):
 
     def _on_loaded(self, loaded: Loaded) -> None:
         before = self._loaded
-        self._token = None
+        self._token, self._failed_shape, self._is_stale = None, None, False
         self._loaded = loaded
         if not loaded.shape.narrows:
             self._total = loaded.rows
         self._banner.clear()
-        self._model.show(loaded.view, loaded.rows)
+        self._model.show(loaded.view, loaded.rows, loaded.page)
         self._show_columns()
         if before is not None and before.view is not loaded.view:
             self._close_later(before.view)
@@ -372,6 +439,7 @@ class TableViewer(QWidget):
 
     def _on_load_failed(self, error: CasparianError) -> None:
         self._token = None
+        self._failed_shape = self._wanted
         self._wanted = self._loaded.shape if self._loaded else self._wanted
         self._banner.show_problem(error, "Retry")
         self._render()
@@ -392,6 +460,7 @@ class TableViewer(QWidget):
         is_busy = self._token is not None
         self._busy.setVisible(is_busy)
         self._cancel.setVisible(is_busy)
+        self.loading_changed.emit(is_busy)
         self._status.say(self._status_text(is_busy=is_busy))
         self._grid.say_when_empty(self._empty_text(is_busy=is_busy))
 
@@ -456,14 +525,10 @@ class TableViewer(QWidget):
                 )
             )
             return
-        shown = self.shown_columns()
+        shown = self._grid.columns_in_order()
         if not whole_rows:
-            chosen = {
-                self._model.columns[column].name
-                for one in selected
-                for column in range(one.left(), one.right() + 1)
-            }
-            shown = [name for name in shown if name in chosen]
+            chosen = {at for one in selected for at in range(one.left(), one.right() + 1)}
+            shown = [one for one in shown if one in chosen]
         is_one_cell = not whole_rows and len(shown) == 1 and ranges == [(ranges[0][0],) * 2]
         work = (
             partial(_one_cell, loaded.view, ranges[0][0], shown[0])
@@ -509,17 +574,18 @@ class TableViewer(QWidget):
         if not self._is_fitted_to_rows:
             self._is_fitted_to_rows = True
             self._fit_columns()
-        self._banner.clear()
 
     @Slot(object)
     def _on_page_failed(self, error: CasparianError) -> None:
         self._banner.show_problem(error, "Retry")
 
     @Slot()
-    def _on_retry(self) -> None:
+    def _on_banner_acted(self) -> None:
         self._banner.clear()
-        if self._loaded is None:
-            self._load(self._wanted)
+        if self._loaded is None or self._is_stale:
+            self.reload()
+        elif self._failed_shape is not None:
+            self._load(self._failed_shape)
         else:
             self._model.retry()
 
@@ -583,10 +649,9 @@ class TableViewer(QWidget):
         index = self._grid.currentIndex()
         if self._loaded is None or not index.isValid():
             return
-        column = self._model.columns[index.column()]
         self._tasks.run(
             self,
-            partial(_cell_filter, self._loaded.view, index.row(), column, operator),
+            partial(_cell_filter, self._loaded.view, index.row(), index.column(), operator),
             self.add_filters,
             key="cell filter",
         )
@@ -636,13 +701,14 @@ class TableViewer(QWidget):
         self._editor.chosen.connect(self._on_filters_chosen)
         self._chooser.shown_changed.connect(self._on_column_ticked)
         self._chooser.moved.connect(self._on_column_moved)
-        self._banner.acted.connect(self._on_retry)
+        self._banner.acted.connect(self._on_banner_acted)
         self._cancel.clicked.connect(self.cancel)
         self._grid.rows_shown.connect(self._model.want)
         self._grid.sort_wanted.connect(self._on_sort_wanted)
         self._grid.header_menu_wanted.connect(self._on_header_menu)
         self._grid.cell_menu_wanted.connect(self._on_cell_menu)
         self._grid.selectionModel().currentChanged.connect(self._on_current_changed)
+        self._grid.row_opened.connect(self.row_opened)
         self._model.page_arrived.connect(self._on_page_arrived)
         self._model.page_failed.connect(self._on_page_failed)
 
@@ -679,15 +745,15 @@ def _row_ranges(selected: Iterable[QItemSelectionRange]) -> list[tuple[int, int]
     return merged
 
 
-def _one_cell(view: View, row: int, column: str) -> str:
+def _one_cell(view: View, row: int, column: int) -> str:
     scalar = view.page(row, 1).column(column)[0]
     return formats.plain(scalar) if scalar.is_valid else ""
 
 
-def _cell_filter(view: View, row: int, column: ColumnInfo, operator: str) -> tuple[Filter, ...]:
-    scalar = view.page(row, 1).column(column.name)[0]
+def _cell_filter(view: View, row: int, at: int, operator: str) -> tuple[Filter, ...]:
+    column, scalar = view.columns[at], view.page(row, 1).column(at)[0]
     if not scalar.is_valid:
-        return (Filter(column.name, "is null" if operator == "=" else "not null", None),)
+        return (Filter(column.name, "is null" if operator == "=" else "not null"),)
     return filters.made(column.name, column.type, operator, formats.plain(scalar))
 
 
