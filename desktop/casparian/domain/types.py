@@ -10,8 +10,7 @@ refused, never bent. What that means, type by type:
     boolean        true or false, in any case
     int64          canonical: no plus sign, no leading zeros, no -0, within 64 bits
     float64        decimal or exponent form without leading zeros, or NaN, Infinity, -Infinity so spelled; the
-                   double must give these digits again when it writes as many, and a whole number must not
-                   exceed 2**53
+                   double must lie within half a unit of the last digit, a whole number not beyond 2**53
     decimal(p,s)   decimal form within p digits, s of them after the point
     date           YYYY-MM-DD
     time           hh:mm[:ss[.fraction]]
@@ -33,7 +32,7 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -75,7 +74,7 @@ _DATE = (
 )
 _ZONE = r" ?(?:Z|UTC|Z UTC|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)"
 _INT64 = r"^(?:0|-?[1-9]\d{0,18})$"
-_FLOAT64 = r"^(?:-?(?:(?:0|[1-9]\d*)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?|NaN|-?Infinity)$"
+_FLOAT64 = r"^(?:-?(?:(?:0|[1-9]\d*)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,4})?|NaN|-?Infinity)$"
 _SURE_FLOAT_CHARS = 15
 """A double gives back any number of so many digits; a longer text is compared with what it reads as."""
 _LARGEST_WHOLE = 2**53
@@ -192,7 +191,7 @@ def _float64(texts: _Texts, arrow: _Arrow) -> _Values:
             values.take(doubtful).to_pylist(),
             strict=True,
         )
-        if not _writes_itself(text, value)
+        if not _is_meant(text, value)
     }
     if not wrong:
         return values
@@ -200,17 +199,15 @@ def _float64(texts: _Texts, arrow: _Arrow) -> _Values:
     return pc.if_else(keep, values, pa.scalar(None, arrow))
 
 
-def _writes_itself(text: str, value: float) -> bool:
-    """Whether a double gives the number in a text again when it is written with as many digits."""
+def _is_meant(text: str, value: float) -> bool:
+    """Whether a double is the number in a text, as exactly as the text says it."""
     if text in {"NaN", "Infinity", "-Infinity"}:
         return True
     if text.lstrip("-").isdigit():
         return abs(value) <= _LARGEST_WHOLE and int(value) == int(text)
-    try:
-        number = Decimal(text)
-        return number == Decimal(f"{value:.{len(number.as_tuple().digits) - 1}e}")
-    except InvalidOperation:  # an exponent beyond what even Decimal holds, or no finite double
-        return False
+    number = Decimal(text)
+    last_digit = Decimal(1).scaleb(int(number.as_tuple().exponent))
+    return 2 * abs(number - Decimal(value)) <= last_digit
 
 
 def _decimal(texts: _Texts, arrow: _Arrow) -> _Values:
