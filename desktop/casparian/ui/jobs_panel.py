@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,7 @@ JOB_COLUMNS: tuple[Column[JobRow], ...] = (
         "Queued", lambda row: formats.age(row.job.created_at), 96, faint=True,
         tip=lambda row: formats.moment(row.job.created_at),
     ),
-    Column("At", _now_at, 320, faint=True),
+    Column("Note", _now_at, 320, faint=True),
 )  # fmt: skip
 
 _FILE_LOOKS: dict[JobFileState, tuple[str, theme.Token]] = {
@@ -132,10 +133,12 @@ class JobsPanel(QWidget):
 
     Signals:
         busy_changed: (running, waiting), whenever the list was read anew.
+        calmed: a sentence on what became of the jobs, once none is open any more.
         file_wanted: the file id of a job's file that was opened.
     """
 
     busy_changed = Signal(int, int)
+    calmed = Signal(str)
     file_wanted = Signal(str)
 
     def __init__(
@@ -151,6 +154,7 @@ class JobsPanel(QWidget):
         self._services, self._tasks = services, tasks
         self._workspace: Workspace | None = None
         self._stopping: set[JobId] = set()
+        self._was_busy = False
         self._refresh = Refresh(tasks, self, self._ask, self._on_jobs, self._on_failed)
         self._detail = Refresh(tasks, self, self._ask_detail, self._on_detail, self._on_failed)
         self._register(actions)
@@ -161,6 +165,7 @@ class JobsPanel(QWidget):
     def set_workspace(self, workspace: Workspace) -> None:
         """Show the jobs of another workspace."""
         self._workspace = workspace
+        self._was_busy = False
         self._model.replace([])
         self._refresh.now()
 
@@ -267,6 +272,9 @@ class JobsPanel(QWidget):
         waiting = sum(row.job.state is JobState.QUEUED for row in rows)
         running = sum(not row.job.state.is_terminal for row in rows) - waiting
         self.busy_changed.emit(running, waiting)
+        if self._was_busy and not running + waiting:
+            self.calmed.emit(_summary(rows))
+        self._was_busy = bool(running + waiting)
         self._enable()
 
     def _marked(self, row: JobRow) -> JobRow:
@@ -361,3 +369,13 @@ class JobsPanel(QWidget):
     @Slot(object)
     def _on_file_opened(self, row: JobFile) -> None:
         self.file_wanted.emit(row.file_id)
+
+
+def _summary(rows: Sequence[JobRow]) -> str:
+    counts = Counter(row.job.state for row in rows)
+    words = [
+        f"{formats.number(counts[state])} {word}"
+        for state, (word, _, _) in parts.JOB_LOOKS.items()
+        if counts[state]
+    ]
+    return f"{formats.count(len(rows), 'job')}: {', '.join(words)}"

@@ -105,6 +105,7 @@ class MainWindow(QMainWindow):
     def show_view(self, name: str) -> None:
         """Bring one of the views to the front."""
         self._views.setCurrentWidget(self._view[name])
+        self._view[name].setFocus()
         self.actions_registry.get(f"view.{name}").setChecked(True)
         self._render_inspector()
 
@@ -159,7 +160,7 @@ class MainWindow(QMainWindow):
             "Inspector", "inspector_dock", self.results.inspector, self._inspector_shown
         )
         self.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, self._inspector_dock)
-        self.resizeDocks([self._jobs_dock], [200], Qt.Orientation.Vertical)
+        self.resizeDocks([self._jobs_dock], [184], Qt.Orientation.Vertical)
         self.resizeDocks([self._inspector_dock], [360], Qt.Orientation.Horizontal)
         self._build_menus()
         self._overlay = chrome.DropOverlay(self)
@@ -229,6 +230,7 @@ class MainWindow(QMainWindow):
         self.rules.file_wanted.connect(self._on_file_wanted)
         self.jobs.file_wanted.connect(self._on_file_wanted)
         self.jobs.busy_changed.connect(self._on_busy_changed)
+        self.jobs.calmed.connect(self.status.say)
         self.results.file_wanted.connect(self._on_file_wanted)
         self.results.job_wanted.connect(self._on_job_wanted)
         self.results.inspector_wanted.connect(self._on_inspector_wanted)
@@ -263,8 +265,10 @@ class MainWindow(QMainWindow):
         self._memory.setValue("geometry", self.saveGeometry())
         self._memory.setValue("panels", self.saveState())
         self._memory.setValue("inspector", str(self._inspector_shown.isChecked()).lower())
-        names = {view: name for name, view in self._view.items()}
-        self._memory.setValue("view", names[self._views.currentWidget()])
+        shown = self._views.currentWidget()
+        for name, view in self._view.items():
+            if view is shown:
+                self._memory.setValue("view", name)
         for splitter in self.findChildren(QSplitter):
             if splitter.objectName():
                 self._memory.setValue(f"splitters/{splitter.objectName()}", splitter.saveState())

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
-    QGridLayout,
     QLabel,
     QPlainTextEdit,
+    QSizePolicy,
     QTabWidget,
     QWidget,
 )
@@ -109,24 +109,19 @@ class Preview(QWidget):
         head.setContentsMargins(8, 4, 4, 0)
 
         self._facts = parts.Elided(name="preview_facts", look="faint")
-        self._hashes = QWidget()
-        grid = QGridLayout(self._hashes)
-        grid.setContentsMargins(8, 0, 8, 4)
-        grid.setHorizontalSpacing(8)
-        grid.setVerticalSpacing(0)
-        grid.setColumnStretch(1, 1)
-        grid.addWidget(self._facts, 0, 0, 1, 3)
-        self._digests: dict[str, parts.Elided] = {}
-        for at, name in enumerate(("BLAKE3", "SHA-256"), start=1):
-            value = parts.Elided(name=f"preview_{name}")
+        self._digests: dict[str, QLabel] = {}
+        line: list[QWidget] = [self._facts]
+        for name in ("BLAKE3", "SHA-256"):
+            value = QLabel()
+            value.setObjectName(f"preview_{name}")
             value.setFont(theme.font(theme.SMALL, mono=True))
             copy = parts.icon_button("copy", f"Copy {name}", f"preview_copy_{name}")
             copy.clicked.connect(partial(self._copy, name))
-            label = parts.faint(name)
-            grid.addWidget(label, at, 0)
-            grid.addWidget(value, at, 1)
-            grid.addWidget(copy, at, 2)
+            line += [parts.faint(name), value, copy]
             self._digests[name] = value
+        facts = parts.row(*line, gap=theme.GRID)
+        facts.setContentsMargins(8, 0, 4, 0)
+        self._facts.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
 
         self._hex = _page("preview_hex", "Bytes of the file")
         self._text = _page("preview_text", "Text of the file")
@@ -146,7 +141,7 @@ class Preview(QWidget):
         foot.setContentsMargins(8, 0, 4, 0)
         self._banner = problems.Banner("preview_banner")
         column = parts.margins(self, all_round=0, gap=0)
-        for part in (head, self._hashes, self._banner):
+        for part in (head, facts, self._banner):
             column.addWidget(part)
         column.addWidget(self._tabs, 1)
         column.addWidget(foot)
@@ -163,7 +158,8 @@ class Preview(QWidget):
         self._facts.say(" · ".join(facts))
         digests = {"BLAKE3": file.source_hash, "SHA-256": file.sha256}
         for name, value in digests.items():
-            self._digests[name].say(value or "not hashed")
+            self._digests[name].setText(formats.short_hash(value) or "not hashed")
+            self._digests[name].setToolTip(value)
 
     def _copy(self, name: str) -> None:
         if self._row is not None:

@@ -28,6 +28,7 @@ from PySide6.QtGui import (
     QKeyEvent,
     QKeySequence,
     QPainter,
+    QPalette,
     QResizeEvent,
     QShowEvent,
 )
@@ -289,7 +290,7 @@ class RecordTable(QTableView, Generic[R]):
         rows.setMinimumSectionSize(theme.ROW_HEIGHT)
         head = self.horizontalHeader()
         head.setHighlightSections(False)
-        head.setStretchLastSection(True)
+        head.setStretchLastSection(not self._model.columns[-1].right)
         head.setFixedHeight(theme.ROW_HEIGHT)
         head.setMinimumSectionSize(40)
         head.setSectionsMovable(True)
@@ -384,6 +385,10 @@ class _Delegate(QStyledItemDelegate):
     def initStyleOption(self, option: QStyleOptionViewItem, index: AnyIndex) -> None:
         super().initStyleOption(option, index)
         option.decorationSize = QSize(16, 16)
+        # A state keeps its colour in a selected row.
+        ink = index.data(Qt.ItemDataRole.ForegroundRole)
+        if ink is not None:
+            option.palette.setColor(QPalette.ColorRole.HighlightedText, ink)
 
     @override
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:

@@ -158,6 +158,7 @@ class RuleEditor(QWidget):
         self._kinds = QListWidget()
         self._kinds.setObjectName("rule_kinds")
         self._kinds.setAccessibleName("Kinds")
+        self._kinds.setProperty("look", "field")
         self._kinds.setToolTip("What the bytes say a file is; none ticked means any")
         self._kinds.setFixedHeight(104)
 
@@ -206,8 +207,12 @@ class RuleEditor(QWidget):
         self._enabled.setChecked(rule.enabled)
         self._offer_kinds(rule)
         del blockers
-        for widget in (*widgets, self._kinds):
-            widget.setEnabled(not rule.builtin)
+        for field in (self._glob, self._tag, self._exclude, self._priority):
+            field.setReadOnly(rule.builtin)
+            field.style().unpolish(field)
+            field.style().polish(field)
+        buttons = QSpinBox.ButtonSymbols
+        self._priority.setButtonSymbols(buttons.NoButtons if rule.builtin else buttons.UpDownArrows)
 
     def _offer_kinds(self, rule: Rule) -> None:
         words = sorted({*self._kind_words, *rule.kinds})
@@ -215,7 +220,10 @@ class RuleEditor(QWidget):
             self._kinds.clear()
             for word in words:
                 item = QListWidgetItem(word, self._kinds)
-                item.setFlags(Qt.ItemFlag.ItemIsUserCheckable | Qt.ItemFlag.ItemIsEnabled)
+                change = (
+                    Qt.ItemFlag.NoItemFlags if rule.builtin else Qt.ItemFlag.ItemIsUserCheckable
+                )
+                item.setFlags(change | Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
                 ticked = word in rule.kinds
                 item.setCheckState(Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked)
 

@@ -50,7 +50,7 @@ class RuleRow:
 
 def _word(row: RuleRow) -> str:
     if row.is_new:
-        return "not saved"
+        return "new"
     if row.is_edited:
         return "edited"
     return "on" if row.rule.enabled else "off"
@@ -63,10 +63,10 @@ def _state(row: RuleRow) -> tuple[str, theme.Token]:
 
 
 RULE_COLUMNS: tuple[Column[RuleRow], ...] = (
-    Column("State", _word, 96, state=_state),
-    Column("Tag", lambda row: row.rule.tag, 112),
-    Column("Glob", lambda row: row.rule.glob, 232, mono=True),
-    Column("Kinds", lambda row: ", ".join(row.rule.kinds) or "any", 112),
+    Column("State", _word, 88, state=_state),
+    Column("Tag", lambda row: row.rule.tag, 96),
+    Column("Glob", lambda row: row.rule.glob, 176, mono=True),
+    Column("Kinds", lambda row: ", ".join(row.rule.kinds) or "any", 96),
     Column(
         "Files", lambda row: formats.number(row.files), 72, right=True,
         tip=lambda row: f"{formats.count(row.files, 'file')} bear this rule's tag",
@@ -178,6 +178,7 @@ class RulesView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setChildrenCollapsible(False)
         parts.margins(self, all_round=0).addWidget(self.splitter)
+        self.setFocusProxy(self._table)
         self._enable()
 
     def _ask(self) -> Callable[[], list[RuleSummary]]:

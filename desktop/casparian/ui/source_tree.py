@@ -7,8 +7,16 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal, Slot
+from PySide6.QtGui import QPalette
+from PySide6.QtWidgets import (
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTreeWidget,
+    QTreeWidgetItem,
+)
+from typing_extensions import override
 
 from casparian.domain.evidence import ScanState, shown_text
 from casparian.ui import formats, icons, theme
@@ -25,6 +33,8 @@ STALE_AFTER = timedelta(hours=24)
 """A scan older than this is marked: the folder may have changed since."""
 
 _DATA = int(Qt.ItemDataRole.UserRole)
+_TOKEN = _DATA + 1
+"""The token of a cell's colour: a colour itself would stay behind when the theme is switched."""
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
@@ -66,12 +76,13 @@ class SourceTree(QTreeWidget):
         self.setAccessibleName("Sources and their folders")
         self.setHeaderLabels(["Source", "Files", "Size", "Scanned"])
         self.setUniformRowHeights(True)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setIndentation(16)
+        self.setItemDelegate(_Delegate(self))
         head = self.header()
         head.setFont(theme.font(theme.SMALL))
         head.setStretchLastSection(False)
         head.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for at, width in ((1, 64), (2, 72), (3, 96)):
+        for at, width in ((1, 56), (2, 72), (3, 96)):
             head.setSectionResizeMode(at, QHeaderView.ResizeMode.Interactive)
             self.setColumnWidth(at, width)
         for at in (1, 2):
@@ -104,7 +115,7 @@ class SourceTree(QTreeWidget):
         _fill(item, summary.files, summary.size_bytes)
         age = formats.age(scan.ended_at or scan.started_at) if scan is not None else ""
         item.setText(3, stale or age)
-        item.setForeground(3, theme.color("partial" if stale else "faint"))
+        item.setData(3, _TOKEN, "partial" if stale else "faint")
         item.setIcon(3, icons.icon("partial", "partial") if stale else icons.icon("good", "faint"))
         tips = [source.path, formats.exact_size(summary.size_bytes)]
         if scan is not None:
@@ -183,6 +194,22 @@ class SourceTree(QTreeWidget):
         self, item: QTreeWidgetItem | None, _before: QTreeWidgetItem | None
     ) -> None:
         self.place_chosen.emit(self._place(item) if item is not None else None)
+
+
+class _Delegate(QStyledItemDelegate):
+    """Colours cells by token, and lets go of the beginning of a source's path rather than its end."""
+
+    @override
+    def initStyleOption(
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        super().initStyleOption(option, index)
+        is_source = not index.parent().isValid()
+        elide = Qt.TextElideMode.ElideLeft if is_source else Qt.TextElideMode.ElideRight
+        option.textElideMode = elide
+        if token := index.data(_TOKEN):
+            for role in (QPalette.ColorRole.Text, QPalette.ColorRole.HighlightedText):
+                option.palette.setColor(role, theme.color(token))
 
 
 def _fill(item: QTreeWidgetItem, files: int, size_bytes: int) -> None:

@@ -178,6 +178,7 @@ class SourcesView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setChildrenCollapsible(False)
         parts.margins(self, all_round=0).addWidget(self.splitter)
+        self.setFocusProxy(self._tree)
         self._enable()
 
     def _build_side(self) -> QWidget:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import logging
 import re
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, cast
 
 from PySide6.QtCore import Qt
@@ -168,7 +171,26 @@ def palette(tokens: Mapping[Token, str]) -> QPalette:
 
 def style_sheet(tokens: Mapping[Token, str]) -> str:
     """What Fusion does not do by palette alone; widgets opt in by object name or the property `look`."""
-    return re.sub(r"@(\w+)", lambda found: tokens[cast("Token", found[1])], _SHEET)
+    sheet = re.sub(
+        r"url\((\w+) @(\w+)\)",
+        lambda found: f"url({_tinted(found[1], tokens[cast('Token', found[2])])})",
+        _SHEET,
+    )
+    return re.sub(r"@(\w+)", lambda found: tokens[cast("Token", found[1])], sheet)
+
+
+def _tinted(icon: str, color: str) -> str:
+    """The path of an icon in a colour: style sheets take pictures from files only."""
+    path = Path(_pictures().name) / f"{icon}-{color.removeprefix('#')}.svg"
+    if not path.exists():
+        svg = (folder("icons") / f"{icon}.svg").read_text("utf-8")
+        path.write_text(svg.replace("currentColor", color), "utf-8")
+    return path.as_posix()
+
+
+@cache
+def _pictures() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="casparian-theme-", ignore_cleanup_errors=True)
 
 
 _SHEET = """
@@ -192,12 +214,11 @@ QLabel[look="partial"] { color: @partial; }
 QLabel[look="busy"] { color: @busy; }
 
 QAbstractItemView { background: @paper; border: none; outline: 0; selection-background-color: @select;
-    selection-color: @ink; alternate-background-color: @paper; }
+    alternate-background-color: @paper; }
 QTableView, QTreeView, QListView { gridline-color: @line; }
 QTableView::item { padding: 0 4px; border: none; }
 QTreeView::item, QListView::item { height: 24px; padding: 0 4px; }
-QTableView::item:selected, QTreeView::item:selected, QListView::item:selected { background:
-    @select; color: @ink; }
+QTableView::item:selected, QTreeView::item:selected, QListView::item:selected { background: @select; }
 QTableView:focus, QTreeView:focus, QListView:focus { border: 1px solid @accent; }
 QTableView, QTreeView, QListView { border: 1px solid transparent; }
 QHeaderView { background: @panel; border: none; }
@@ -206,13 +227,31 @@ QHeaderView::section { background: @panel; color: @faint; border: none; border-r
 QHeaderView::section:hover { background: @raised; color: @ink; }
 QTableCornerButton::section { background: @panel; border: none; }
 
-QLineEdit, QPlainTextEdit, QTextEdit, QComboBox, QSpinBox { background: @paper; border: 1px solid @edge;
-    border-radius: 4px; padding: 3px 7px; selection-background-color: @accent; selection-color:
-    @on_accent; }
-QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QComboBox:focus, QSpinBox:focus { border:
-    1px solid @accent; }
-QLineEdit:disabled, QPlainTextEdit:disabled, QComboBox:disabled, QSpinBox:disabled { background:
-    @panel; color: @edge; border-color: @line; }
+QLineEdit, QPlainTextEdit, QTextEdit { background: @paper; border: 1px solid @edge; border-radius: 4px;
+    padding: 3px 7px; selection-background-color: @accent; selection-color: @on_accent; }
+QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus { border: 1px solid @accent; }
+QLineEdit:disabled, QPlainTextEdit:disabled { background: @panel; color: @edge; border-color: @line; }
+QComboBox, QSpinBox { background: @paper; border: 1px solid @edge; border-radius: 4px; padding: 3px 8px; }
+QComboBox:focus, QSpinBox:focus { border: 1px solid @accent; }
+QComboBox:disabled, QSpinBox:disabled { background: @panel; color: @edge; border-color: @line; }
+QComboBox::drop-down { border: none; width: 20px; }
+QComboBox::down-arrow { image: url(chevron @faint); width: 12px; height: 12px; }
+QComboBox QAbstractItemView { border: 1px solid @edge; }
+QSpinBox::up-button, QSpinBox::down-button { border: none; background: transparent; width: 16px; }
+QSpinBox::up-arrow { image: url(chevron_up @faint); width: 10px; height: 10px; }
+QSpinBox::down-arrow { image: url(chevron @faint); width: 10px; height: 10px; }
+QSpinBox[readOnly="true"] { background: @panel; border-color: @line; }
+QCheckBox::indicator, QListView::indicator, QTreeView::indicator, QTableView::indicator, QMenu::indicator {
+    width: 14px; height: 14px; border: 1px solid @edge; border-radius: 3px; background: @paper; }
+QCheckBox::indicator:focus { border: 1px solid @accent; }
+QCheckBox::indicator:checked, QListView::indicator:checked, QTreeView::indicator:checked,
+    QTableView::indicator:checked, QMenu::indicator:checked {
+    background: @accent; border: 1px solid @accent; image: url(check @on_accent); }
+QCheckBox::indicator:disabled, QListView::indicator:disabled { border: 1px solid @line; background: @panel; }
+QLineEdit[readOnly="true"], QPlainTextEdit[readOnly="true"] { background: @panel; border-color: @line; }
+QPlainTextEdit[look="plain"] { background: @paper; }
+QListWidget[look="field"] { border: 1px solid @edge; border-radius: 4px; }
+QListWidget[look="field"]:focus { border: 1px solid @accent; }
 QLineEdit[invalid="true"] { border: 1px solid @bad; }
 QPlainTextEdit[look="plain"], QTextEdit[look="plain"] { border: none; border-radius: 0; }
 
@@ -241,7 +280,8 @@ QTabBar::tab { background: transparent; color: @faint; padding: 5px 12px; border
 QTabBar::tab:hover { color: @ink; }
 QTabBar::tab:selected { color: @ink; border-bottom: 2px solid @accent; }
 QTabBar::tab:focus { color: @accent; }
-QTabWidget::pane { border: none; border-top: 1px solid @line; }
+QTabWidget::pane { border: none; }
+QTabBar { qproperty-drawBase: 0; }
 
 #rail { background: @panel; border-right: 1px solid @line; }
 #rail QToolButton { border-radius: 0; border: none; border-left: 3px solid transparent; padding:
@@ -264,6 +304,16 @@ QMenu::icon { padding-left: 8px; }
 QMenu::item:selected { background: @select; color: @ink; }
 QMenu::item:disabled { color: @edge; }
 QMenu::separator { height: 1px; background: @line; margin: 4px 8px; }
+QScrollBar { background: @panel; border: none; }
+QScrollBar:vertical { width: 12px; }
+QScrollBar:horizontal { height: 12px; }
+QScrollBar::handle { background: @edge; border-radius: 3px; margin: 3px; }
+QScrollBar::handle:vertical { min-height: 24px; }
+QScrollBar::handle:horizontal { min-width: 24px; }
+QScrollBar::handle:hover { background: @faint; }
+QScrollBar::add-line, QScrollBar::sub-line { width: 0; height: 0; }
+QScrollBar::add-page, QScrollBar::sub-page { background: transparent; }
+QAbstractScrollArea::corner { background: @panel; }
 QProgressBar { background: @raised; border: none; border-radius: 2px; max-height: 6px; min-height:
     6px; }
 QProgressBar::chunk { background: @busy; border-radius: 2px; }

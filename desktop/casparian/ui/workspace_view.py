@@ -59,18 +59,18 @@ WORKSPACE_COLUMNS: tuple[Column[Workspace], ...] = (
 )
 
 TABLE_COLUMNS: tuple[Column[TableSummary], ...] = (
-    Column("Table", lambda one: one.name, 208),
-    Column("Rows", lambda one: formats.number(one.rows), 96, right=True),
-    Column("Quarantined", lambda one: formats.number(one.quarantined), 96, right=True),
-    Column("Columns", lambda one: formats.number(len(one.columns)), 72, right=True),
+    Column("Table", lambda one: one.name, 168),
+    Column("Rows", lambda one: formats.number(one.rows), 80, right=True),
+    Column("Quarantined", lambda one: formats.number(one.quarantined), 88, right=True),
+    Column(
+        "Updated", lambda one: formats.age(one.updated_at), 88, faint=True,
+        tip=lambda one: formats.moment(one.updated_at),
+    ),
     Column(
         "Size", lambda one: formats.size(one.size_bytes), 80, right=True,
         tip=lambda one: formats.exact_size(one.size_bytes),
     ),
-    Column(
-        "Updated", lambda one: formats.age(one.updated_at), 96, faint=True,
-        tip=lambda one: formats.moment(one.updated_at),
-    ),
+    Column("Columns", lambda one: formats.number(len(one.columns)), 72, right=True),
     Column("Parser", lambda one: f"{one.parser} {one.parser_version}", 120, faint=True),
 )  # fmt: skip
 
@@ -203,8 +203,11 @@ class WorkspaceView(QWidget):
         self._facts = parts.faint(name="workspace_facts")
         self._banner = problems.Banner("workspace_banner")
         self._banner.acted.connect(self._refresh.now)
-        main.addWidget(self._title)
-        main.addWidget(self._facts)
+        titles = QWidget()
+        title_lines = parts.margins(titles, all_round=0, gap=4)
+        title_lines.addWidget(self._title)
+        title_lines.addWidget(self._facts)
+        main.addWidget(titles)
         main.addWidget(self._banner)
         columns = QSplitter(Qt.Orientation.Horizontal)
         columns.setObjectName("board_splitter")
@@ -225,6 +228,7 @@ class WorkspaceView(QWidget):
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setChildrenCollapsible(False)
         parts.margins(self, all_round=0).addWidget(self.splitter)
+        self.setFocusProxy(self._list_table)
         self._enable()
 
     def _build_tables(self, actions: Actions) -> QWidget:
