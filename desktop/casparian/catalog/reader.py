@@ -18,6 +18,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from array import array
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Self
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ from casparian.catalog import guard
 from casparian.catalog.selection import of_sql, of_table, shaped
 from casparian.catalog.session import Opening, Session
 from casparian.domain.cancel import CancelToken
-from casparian.domain.errors import CasparianError, EnvironmentProblem, from_os_error
+from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.results import ColumnInfo
 
 if TYPE_CHECKING:
@@ -121,6 +122,35 @@ class CatalogReader:
         return ResultView(
             columns, statement, rows, truncated=truncated, seconds=time.monotonic() - started
         )
+
+    @contextlib.contextmanager
+    def selected(
+        self, what: ViewSpec | str, schema: str = "main", cancel: CancelToken | None = None
+    ) -> Iterator[Selection]:
+        """Everything that a view or a query gives, to be streamed; always in the same order.
+
+        Raises:
+            UserProblem: as `open` and `query`; an EXPLAIN has no rows to stream.
+        """
+        if not isinstance(what, str):
+            with self.session() as session:
+                yield of_table(session, what, self.keywords())
+            return
+        statement = guard.check_select(what)
+        if guard.is_explain(statement):
+            raise UserProblem("EXPLAIN has no rows to keep", hint="Leave EXPLAIN away")
+        with self.session() as session:
+            selection = of_sql(session, statement, schema, cancel)
+            if selection.keeps_order(cancel):
+                yield selection
+                return
+        # On one thread the rows of a query that does not settle their order come in the same order
+        # every time.
+        alone = Session(replace(self._opening, threads=1))
+        try:
+            yield of_sql(alone, statement, schema, cancel)
+        finally:
+            alone.release()
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:

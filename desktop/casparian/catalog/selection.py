@@ -8,6 +8,7 @@ so they show the same rows in the same order.
 # ruff: noqa: S608  (SQL is made here: names and text pass `quote` and `literal`, values are bound)
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from casparian.catalog.conditions import Bound, Written, condition, searching
 from casparian.catalog.session import BATCH_ROWS
 from casparian.catalog.sql import duck_type, quote, read_parquet, readable, shape_of
 from casparian.domain.contracts import TYPE_KEY
-from casparian.domain.errors import UserProblem
+from casparian.domain.errors import EnvironmentProblem, UserProblem
 from casparian.domain.results import ColumnInfo
 from casparian.domain.types import arrow_type
 
@@ -32,6 +33,23 @@ if TYPE_CHECKING:
 _ROW_BITS = 40
 """A row's key is its file's place in the table, shifted by this, plus its row in that file."""
 _FILES_AT_ONCE = 32
+
+_STEP = re.compile(r'"name": "([A-Z_]+)')
+_ORDERLY = frozenset(
+    {
+        "COLUMN_DATA_SCAN",
+        "DUMMY_SCAN",
+        "EMPTY_RESULT",
+        "FILTER",
+        "LIMIT",
+        "PROJECTION",
+        "READ_PARQUET",
+        "STREAMING_LIMIT",
+        "TABLE_SCAN",
+        "UNNEST",
+    }
+)
+"""Steps of a plan that give rows in the order they get them. Sorting is none: it does not settle ties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,11 @@ class Selection:
         """Whether it is all the rows of a table, in their own order."""
         return bool(self.key) and not self.where and not self.order
 
+    def place(self, name: str) -> str:
+        """How a column is called inside the query, shown or not; empty if there is none."""
+        known = self.tables[0].info.columns if self.key else self.columns
+        return next((f"c{at}" for at, one in enumerate(known) if one.name == name), "")
+
     def stream(
         self,
         expressions: Sequence[str] | None = None,
@@ -81,6 +104,16 @@ class Selection:
             cancel=cancel,
             rows=rows,
         )
+
+    def keeps_order(self, cancel: CancelToken | None) -> bool:
+        """Whether the rows come in one order only, however many threads there are."""
+        if self.key:
+            return True
+        plan = self.session.table(
+            f"EXPLAIN (FORMAT json) SELECT * FROM {self.source}", schema=self.schema, cancel=cancel
+        )
+        steps = set(_STEP.findall(str(plan.column(1)[0])))
+        return steps <= _ORDERLY
 
     def keys(
         self, cancel: CancelToken | None, limit: tuple[int, int] | None = None
@@ -233,8 +266,11 @@ def of_sql(
     Raises:
         UserProblem: the statement names what is not there.
     """
+    session.shape(statement, schema, cancel)  # what is wrong is told of the statement as it stands
     columns, places, names = [], [], []
-    for at, (name, duck) in enumerate(session.shape(statement, schema, cancel)):
+    # Within another one, columns of the same name get names of their own.
+    around = f"SELECT * FROM (\n{statement}\n)"
+    for at, (name, duck) in enumerate(session.shape(around, schema, cancel)):
         shape = shape_of(duck)
         columns.append(ColumnInfo(name, shape.word))
         names.append(f"q{at}")
@@ -262,13 +298,18 @@ def shaped(rows: pa.Table | None, columns: Sequence[ColumnInfo]) -> pa.Table:
     )
     if rows is None:
         return schema.empty_table()
-    return pa.Table.from_arrays(
-        [
+    try:
+        arrays = [
             column if column.type == field.type else column.cast(field.type)
             for column, field in zip(rows.columns, schema, strict=True)
-        ],
-        schema=schema,
-    )
+        ]
+    except pa.ArrowInvalid as error:
+        raise EnvironmentProblem(
+            "The rows are too large to be held together",
+            str(error),
+            "Ask for fewer rows or columns",
+        ) from error
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _is_named(stored: Stored, named: set[tuple[str, str]], schema: str) -> bool:

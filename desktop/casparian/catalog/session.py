@@ -192,9 +192,7 @@ class Session:
             if schema != "main":
                 # A workspace without any table has no schema; its queries must not see another's.
                 known = schema.casefold() in self._schemas
-                cursor.execute(
-                    f"USE {quote(_NAME)}.{quote(schema)}" if known else "USE system.main"
-                )
+                cursor.execute(f"USE {quote(_NAME)}.{quote(schema if known else views.EMPTY)}")
             yield cursor
         finally:
             cursor.close()
@@ -270,6 +268,8 @@ class Session:
             f"SET memory_limit = '{opening.memory_mb} MiB'",
             f"SET temp_directory = {literal(str(self._folder / 'spill'))}",
             "SET parquet_metadata_cache = true",
+            # Texts of one batch may be more than 2 GB together.
+            "SET GLOBAL arrow_large_buffer_size = true",
             "SET autoinstall_known_extensions = false",
             "SET autoload_known_extensions = false",
             "SET python_enable_replacements = false",
