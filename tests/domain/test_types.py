@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from casparian.domain.types import arrow_type, finer_than_micros, read_text, word_of
+from casparian.domain.types import arrow_type, read_text, word_of
 
 WORDS = [
     "boolean", "int64", "float64", "decimal(5,2)", "decimal(38,0)", "decimal(3,3)", "date", "time",
@@ -271,14 +271,6 @@ def test_a_slice_reads_as_its_part():
     values, ok = read_text("int64", texts)
     assert values.to_pylist() == [1, None, 2]
     assert ok.to_pylist() == [True, True, True]
-
-
-def test_fractions_that_a_timestamp_cuts_are_told():
-    assert finer_than_micros(pa.array(["x", None, "2022-03-10 16:33:50.0893545"]))
-    assert not finer_than_micros(
-        pa.array(["2022-03-10 16:33:50.0893540", "16:33:50.123456", "1.1234567"])
-    )
-    assert not finer_than_micros(pa.array([], pa.string()))
 
 
 @given(st.integers(-(2**70), 2**70))

@@ -24,8 +24,7 @@ refused, never bent. What that means, type by type:
 Times hold microseconds, from year 1 to year 99999: FILETIME reaches 30828, beyond what `datetime` and
 nanoseconds hold. Fractions may have nine digits; those after the sixth are cut, not rounded, so that
 order is kept and no instant moves forward. This is the one loss that is accepted, since .NET writes
-seven digits everywhere and a time that is text is of little use; `finer_than_micros` tells of it, so
-that whoever reads a file can say so.
+seven digits everywhere and a time that is text is of little use; parsers of text warn of it.
 """
 
 from __future__ import annotations
@@ -139,12 +138,6 @@ def read_text(word: str, texts: pa.StringArray) -> tuple[pa.Array[Any], pa.Boole
     filled = _only(texts, pc.not_equal(texts, ""))
     values = read(filled, arrow)
     return values, pc.or_(pc.is_null(filled), pc.is_valid(values))
-
-
-def finer_than_micros(texts: pa.StringArray) -> bool:
-    """Whether any text that looks like a time has fraction digits that a timestamp does not keep."""
-    found = pc.any(pc.match_substring_regex(texts, r":\d\d\.\d{6}\d*[1-9]"))
-    return found.as_py() is True
 
 
 def _only(texts: _Texts, keep: _Values) -> _Texts:

@@ -14,6 +14,7 @@ from casparian.api import Batch, Layout, Output, ParseContext, Parser, Rejected
 from casparian.parsers.text import dialect as dialects
 from casparian.parsers.text import reading
 from casparian.parsers.text.names import column_names, table_name
+from casparian.parsers.text.times import FinerTimes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -88,6 +89,8 @@ class Delimited(Parser):
             context.progress(chunk.end_byte)
         if table is None:
             context.warn("The file holds no text")
+        else:
+            table.finer_times.tell(context)
 
 
 def _marking_last(chunks: Iterable[reading.Chunk]) -> Iterator[tuple[reading.Chunk, bool]]:
@@ -128,6 +131,7 @@ class _Table:
             context.warn(note)
         names = column_names(form.headings)
         self.width = len(names)
+        self.finer_times = FinerTimes()
         self._form = form
         self._dialect = form.dialect
         self._encoding = encoding
@@ -165,6 +169,7 @@ class _Table:
         rows = pa.RecordBatch.from_arrays(list(columns), schema=self._schema)
         if self._form.null:
             rows = self._without_marks(rows)
+        self.finer_times.see(rows)
         return Batch(_OUTPUT, rows, pa.array(positions, pa.int64()), self._layout)
 
     def _needs_care(self, data: bytes) -> bool:

@@ -20,6 +20,7 @@ from typing_extensions import override
 from casparian.api import Batch, Layout, Output, ParseContext, Parser, Rejected
 from casparian.parsers.text import reading
 from casparian.parsers.text.names import column_names, table_name
+from casparian.parsers.text.times import FinerTimes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -112,6 +113,7 @@ class JsonLines(Parser):
                     _OUTPUT, found.position, found.value.violation, found.value.message, found.data
                 )
         yield from table.rest()
+        table.finer_times.tell(context)
         if not table.rows_given:
             context.warn("The file holds no records")
 
@@ -589,6 +591,7 @@ class _Table:
     def __init__(self, name: str, kinds: dict[str, int], headings: tuple[str, ...]) -> None:
         self.columns = column_names(headings) or ("record",)
         self.rows_given = 0
+        self.finer_times = FinerTimes()
         self._is_whole = not kinds
         kinds = kinds or {"record": _NESTED}
         self._texts = {key: _as_text(kind) for key, kind in kinds.items()}
@@ -622,6 +625,7 @@ class _Table:
             for key, text in self._texts.items()
         ]
         rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
+        self.finer_times.see(rows)
         yield Batch(_OUTPUT, rows, pa.array(self._positions, pa.int64()), self._layout)
         self.rows_given += len(self._rows)
         self._rows, self._positions, self._bytes = [], [], 0
