@@ -18,9 +18,9 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import _csv
@@ -37,6 +37,7 @@ _SHARE = 0.5
 """So many of the records must have the same number of fields, or there is no delimiter."""
 _SHARE_WITH_HEADER = 0.3
 _MOST_TITLES = 20
+_NO_HEADER = "There is no header; the columns are numbered"
 _DAY = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 _HOUR = r"\d{1,2}:\d\d(?::\d\d)?\S*(?: [AP]M)?"
 _KINDS = (
@@ -163,13 +164,10 @@ def _reader(lines: list[str], at: int, dialect: Dialect) -> _csv.Reader:
 
 
 def _any_alone(lines: list[str], dialect: Dialect, width: int) -> bool:
-    for line in lines:
-        try:
-            if len(next(_reader([line], 0, dialect), [])) == width:
-                return True
-        except csv.Error:
-            continue
-    return False
+    """Whether any of the lines, having no quotes, is a good record by itself."""
+    return any(
+        dialect.quote not in line and line.count(dialect.delimiter) == width - 1 for line in lines
+    )
 
 
 def detect(text: str, *, whole: bool) -> Form | None:
@@ -195,48 +193,38 @@ def _plain_form(lines: list[str], *, whole: bool) -> Form:
     if said:
         lines = ["\n", *lines[1:]]
     dialect, width, sample = _best(lines, said[1] if said else "", whole=whole)
+    numbered = Form(dialect, ("",) * width, 2 if said else 1, notes=(_NO_HEADER,))
     records = list(zip(sample.starts, sample.rows, strict=True))
-    if not records:
-        return Form(dialect, ("",) * width, 1)
     at = next((n for n, (_, row) in enumerate(records) if len(row) == width), 0)
     if at > _MOST_TITLES or any(len(row) > max(1, width // 2) for _, row in records[:at]):
         at = 0
-    notes = [
+    if not records or any(bad[0] < records[at][0] for bad in sample.bad):
+        return numbered
+    notes = tuple(
         f"Line {start + 1} stands before the header and is no record: {lines[start].strip()[:200]!r}"
         for start, _ in records[:at]
-    ]
-    rows = [row for _, row in records[at:]]
-    behind = [start for start, _ in records[at + 1 :]]
-    after_header = behind[0] if behind else sample.done
-    first, rest = rows[0], [row for row in rows[1:] if len(row) == width]
-    if len(first) != width:
-        return _odd_header(dialect, first, rest, width, (records[at][0], after_header), notes)
-    if _is_header(first, rest):
-        return Form(dialect, tuple(first), after_header + 1, notes=tuple(notes))
-    notes.append("There is no header; the columns are numbered")
-    return Form(dialect, ("",) * width, records[at][0] + 1, notes=tuple(notes))
-
-
-def _odd_header(
-    dialect: Dialect,
-    first: list[str],
-    rest: list[list[str]],
-    width: int,
-    lines: tuple[int, int],
-    notes: list[str],
-) -> Form:
-    """The form where the first record is about as wide as the others, but not quite."""
-    if len(first) < width and all(not any(row[len(first) :]) for row in rest):
-        notes.append(
-            f"Every record ends with {width - len(first)} fields that the header does not name"
-        )
-        headings = (*first, *("" for _ in range(width - len(first))))
-        return Form(dialect, headings, lines[1] + 1, notes=tuple(notes))
-    notes.append(
-        f"The first record has {len(first)} fields and the others {width}: it cannot be their header, "
-        "and the columns are numbered"
     )
-    return Form(dialect, ("",) * width, lines[0] + 1, notes=tuple(notes))
+    start, first = records[at]
+    stop = start + 1 + sum(field.count("\n") for field in first)
+    rest = [row for _, row in records[at + 1 :] if len(row) == width]
+    if len(first) != width:
+        return replace(numbered, **_odd_header(first, rest, width, stop))
+    if _is_header(first, rest):
+        return Form(dialect, tuple(first), stop + 1, notes=notes)
+    return replace(numbered, first_line=start + 1, notes=(*notes, _NO_HEADER))
+
+
+def _odd_header(first: list[str], rest: list[list[str]], width: int, stop: int) -> dict[str, Any]:
+    """What is to be done where the first record is about as wide as the others, but not quite."""
+    if len(first) < width and not any(any(row[len(first) :]) for row in rest):
+        blank = width - len(first)
+        note = f"Every record ends with {blank} empty fields that the header does not name"
+        return {"headings": (*first, *[""] * blank), "first_line": stop + 1, "notes": (note,)}
+    note = (
+        f"The first record has {len(first)} fields and the others {width}: "
+        "it is not taken for their header, and the columns are numbered"
+    )
+    return {"notes": (note,)}
 
 
 def _best(lines: list[str], said: str, *, whole: bool) -> tuple[Dialect, int, Split]:
@@ -266,20 +254,11 @@ def _variants(text: str, delimiter: str) -> list[Dialect]:
     if delimiter not in text:
         return []
     variants = [Dialect(delimiter)]
-    if '"' in text:
-        if delimiter != " " and f'{delimiter} "' in text:
-            variants.append(Dialect(delimiter, skip_space=True))
-    elif _single_quoted(text, delimiter):
+    if f'{delimiter} "' in text:
+        variants.append(Dialect(delimiter, skip_space=True))
+    if re.match(rf"\s*'[^']*'(?=[{re.escape(delimiter)}\n]|$)", text):
         variants.insert(0, Dialect(delimiter, "'"))
     return variants
-
-
-def _single_quoted(text: str, delimiter: str) -> bool:
-    """Whether single quotes enclose fields: wherever one opens a field, one closes it."""
-    edge = re.escape(delimiter)
-    opened = len(re.findall(rf"(?:^|{edge})'", text, re.MULTILINE))
-    closed = len(re.findall(rf"'(?={edge}|$)", text, re.MULTILINE))
-    return opened > 1 and opened == closed
 
 
 def _is_header(first: list[str], rest: list[list[str]]) -> bool:

@@ -149,15 +149,17 @@ def chunks(source: BinaryIO, encoding: Encoding) -> Iterator[Chunk]:
     line, held = 1, b""
     while True:
         # What is held grows by its own length, so that a long line is not moved again and again.
-        block = source.read(max(CHUNK_BYTES, min(len(held), 8 * CHUNK_BYTES)))
+        wanted = max(CHUNK_BYTES, min(len(held), 8 * CHUNK_BYTES))
+        block = source.read(wanted)
         data = held + block
-        cut = _after_last(data, end) if block else len(data)
+        is_end = len(block) < wanted
+        cut = len(data) if is_end else _after_last(data, end)
         if cut:
             chunk = _chunk(data[:cut], encoding, line, source.tell() - (len(data) - cut))
             line += chunk.utf8.count(b"\n") or chunk.text.count("\n")
             yield chunk
         held = data[cut:]
-        if not block:
+        if is_end:
             return
         if len(held) > LONGEST_LINE_BYTES:
             kept = held[:_KEPT_OF_OVERLONG]
@@ -197,10 +199,14 @@ def _chunk(data: bytes, encoding: Encoding, line: int, end_byte: int) -> Chunk:
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:
-    """What `surrogateescape` does, for encodings that it does not know."""
+    """What `surrogateescape` does, for encodings of several bytes; half a surrogate pair is left as it is."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     bad = error.object[error.start : error.end]
+    if len(bad) == 2:
+        return chr(
+            int.from_bytes(bad, "little" if error.encoding.endswith("le") else "big")
+        ), error.end
     return "".join(chr(0xDC00 + byte) for byte in bad), error.end
 
 
