@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TABLE = Qt.ItemDataRole.UserRole
 _COLUMN = Qt.ItemDataRole.UserRole + 1
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _ICONS = {"table": "results", "quarantine": "quarantine", "control": "state"}
 
 
@@ -77,6 +78,7 @@ class CatalogTree(QWidget):
         self._tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         header = self._tree.header()
         header.setStretchLastSection(False)
+        self._tree.headerItem().setTextAlignment(1, _RIGHT)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         column = parts.margins(self, all_round=0, gap=0)
@@ -106,6 +108,8 @@ class CatalogTree(QWidget):
                 owner = by_name.get(table.name.removesuffix(QUARANTINE_SUFFIX))
                 if owner is not None:
                     owner.insertChild(0, item)
+                    if table.rows:
+                        _mark_quarantined(owner, table.rows)
                     continue
             by_name[table.name] = item
             groups["control" if table.kind == "control" else "table"].addChild(item)
@@ -225,13 +229,19 @@ def _group(title: str) -> QTreeWidgetItem:
     return group
 
 
+def _mark_quarantined(item: QTreeWidgetItem, rows: int) -> None:
+    """Let a table show that some of what was read is not in it."""
+    item.setIcon(0, icons.icon("partial", "partial"))
+    item.setToolTip(0, f"{item.toolTip(0)}<br>{formats.count(rows, 'row')} in quarantine")
+
+
 def _table_item(table: TableInfo) -> QTreeWidgetItem:
     label = "quarantine" if table.kind == "quarantine" else shown_text(table.name)
     item = QTreeWidgetItem([label, formats.number(table.rows)])
     item.setData(0, _TABLE, table.name)
     token: theme.Token = "partial" if table.kind == "quarantine" and table.rows else "faint"
     item.setIcon(0, icons.icon(_ICONS[table.kind], token))
-    item.setTextAlignment(1, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+    item.setTextAlignment(1, _RIGHT)
     parser = f"{table.parser} {table.parser_version}".strip()
     said = f"{table.name}: {formats.count(table.rows, 'row')}"
     item.setToolTip(0, tip(f"{said}, read by {parser}" if parser else said))

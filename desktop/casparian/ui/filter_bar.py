@@ -129,8 +129,7 @@ class FilterEditor(QFrame):
             return
         try:
             made = filters.made(
-                column.name,
-                column.type,
+                column,
                 str(self._operator.currentData()),
                 self._value.text(),
                 self._value_to.text(),

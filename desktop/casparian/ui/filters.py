@@ -1,24 +1,22 @@
 """Filters in words: which comparisons a column's type allows, what people type, and how it reads.
 
-The filter itself is `domain.results.Filter`; what it compares with is checked here, by the same reading of
-text as everywhere (`domain.types`), so that a wrong value is told at the field and not by the database.
+The filter itself is `domain.results.Filter`, and `catalog.conditions` makes SQL of it. What people type is
+checked by that when it is typed, so that a wrong value is told at the field.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
+from casparian.catalog.conditions import Written, condition
 from casparian.domain.errors import UserProblem
 from casparian.domain.evidence import shown_text
 from casparian.domain.results import Filter
-from casparian.domain.types import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from casparian.domain.results import Sort
+    from casparian.domain.results import ColumnInfo, Sort
 
 BETWEEN = "between"
 """Two filters in one: at least the first value, at most the second."""
@@ -39,9 +37,9 @@ _LABELS = {
 }
 _TIME_LABELS = {"<": "is before", ">": "is after", "<=": "is not after", ">=": "is not before"}
 _TEXT = ("contains", "=", "!=", "starts", "in", "is null", "not null")
-_ORDERED = ("=", "!=", "<", "<=", ">", ">=", BETWEEN, "in", "is null", "not null")
-_BOOLEAN = ("=", "is null", "not null")
-_OTHER = ("is null", "not null")
+_ORDERED = ("=", "!=", "<", "<=", ">", ">=", BETWEEN, "in", "contains", "is null", "not null")
+_BOOLEAN = ("=", "!=", "is null", "not null")
+_OTHER = ("contains", "is null", "not null")
 _TIMES = ("date", "time", "timestamp", "timestamp_utc", "duration")
 _MOST_SHOWN = 60
 
@@ -63,44 +61,44 @@ def takes_value(operator: str) -> bool:
     return operator not in {"is null", "not null"}
 
 
-def made(column: str, word: str, operator: str, text: str, text_to: str = "") -> tuple[Filter, ...]:
+def made(column: ColumnInfo, operator: str, text: str, text_to: str = "") -> tuple[Filter, ...]:
     """Return the filters that somebody asked for.
 
     Args:
-        column: its name.
-        word: its type.
-        operator: one of `comparisons(word)`.
+        column: what is compared.
+        operator: one of `comparisons(column.type)`.
         text: what was typed; for `in` the values are separated by commas or lines.
         text_to: the second value of `between`.
 
     Raises:
         UserProblem: a value is not of the column's type.
     """
-    if not takes_value(operator):
-        return (Filter(column, operator, None),)
     if operator == BETWEEN:
-        low, high = _value(column, word, text), _value(column, word, text_to)
-        return (Filter(column, ">=", low), Filter(column, "<=", high))
-    if operator == "in":
-        parts = [one.strip() for one in text.replace("\n", ",").split(",")]
-        values = tuple(_value(column, word, one) for one in parts if one)
+        wanted: tuple[Filter, ...] = (
+            Filter(column.name, ">=", text),
+            Filter(column.name, "<=", text_to),
+        )
+    elif operator == "in":
+        values = tuple(one.strip() for one in text.replace("\n", ",").split(",") if one.strip())
         if not values:
             raise UserProblem("No value was given", hint="Type one or more, separated by commas")
-        return (Filter(column, "in", values),)
-    return (Filter(column, operator, _value(column, word, text)),)
+        wanted = (Filter(column.name, "in", values),)
+    else:
+        wanted = (Filter(column.name, operator, text if takes_value(operator) else None),)
+    for one in wanted:
+        _check(column, one)
+    return wanted
 
 
-def _value(column: str, word: str, text: str) -> str:
-    if word in {"string", "json"}:
-        return text
-    typed = _completed(word, text.strip())
-    values, ok = read_text(word, pa.array([typed], pa.string()))
-    if not ok[0].as_py() or not values[0].is_valid:
+def _check(column: ColumnInfo, one: Filter) -> None:
+    """Let the catalog read the value now, so that a wrong one is told at the field."""
+    try:
+        condition(column, one, column.name, Written())
+    except UserProblem as problem:
+        example = _EXAMPLES.get(column.type.partition("(")[0])
         raise UserProblem(
-            f"{text.strip()!r} is not a value of {column}",
-            f"The column holds {_EXAMPLES.get(word.partition('(')[0], word)}",
-        )
-    return typed
+            problem.title, f"The column holds {example}" if example else problem.detail
+        ) from problem
 
 
 _EXAMPLES = {
@@ -114,21 +112,6 @@ _EXAMPLES = {
     "timestamp_utc": "times, such as 2022-03-10 16:33:50 UTC",
     "duration": "durations, such as 01:30:00",
 }
-
-
-def _completed(word: str, text: str) -> str:
-    """Write out what people leave away: the time of a day, and that it is UTC."""
-    if word == "timestamp_utc":
-        bare = text.removesuffix("UTC").removesuffix("Z").strip()
-        if bare.count("-") == 2 and ":" not in bare:
-            return f"{bare} 00:00 UTC"
-        return f"{bare} UTC" if bare != text or not _has_zone(text) else text
-    return text.lower() if word == "boolean" else text
-
-
-def _has_zone(text: str) -> bool:
-    time = text.partition(":")[2]
-    return "+" in time or "-" in time
 
 
 def in_words(one: Filter, word: str = "string") -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QApplication,
     QSplitter,
     QStackedWidget,
+    QTabBar,
     QTabWidget,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -64,7 +66,7 @@ _ACTIONS = (
         "lineage",
         "Lineage",
         "Ctrl+L",
-        "",
+        "lineage",
         "Show or hide the columns that say where a row comes from",
     ),
     ("freeze", "Freeze up to the current column", "Ctrl+Shift+Z", "", ""),
@@ -180,7 +182,11 @@ class ResultsView(QWidget):
         viewer.show_rows_of(partial(open_shape, self._results, schema, name))
         kind = self._tables[name].kind
         icon = icons.icon("quarantine" if kind == "quarantine" else "results", "faint")
-        self._show_tab(self._tabs.addTab(viewer, icon, shown_text(name).replace("&", "&&")))
+        at = self._tabs.addTab(viewer, icon, shown_text(name).replace("&", "&&"))
+        self._tabs.tabBar().setTabButton(
+            at, QTabBar.ButtonPosition.RightSide, self._close_button(viewer)
+        )
+        self._show_tab(at)
 
     def show_sql(self) -> None:
         """Go to the SQL console."""
@@ -274,6 +280,16 @@ class ResultsView(QWidget):
         viewer.close_view()
         viewer.deleteLater()
         self._render()
+
+    def _close_button(self, viewer: TableViewer) -> QToolButton:
+        button = QToolButton()
+        button.setIcon(icons.icon("close", "faint"))
+        button.setIconSize(QSize(12, 12))
+        button.setObjectName(f"{viewer.objectName()}_close")
+        button.setAccessibleName("Close the table")
+        button.setToolTip("Close the table")
+        button.clicked.connect(lambda: self._close_tab(self._tabs.indexOf(viewer)))
+        return button
 
     @Slot(int)
     def _on_tab(self, _at: int) -> None:
@@ -425,11 +441,7 @@ class ResultsView(QWidget):
         self._tabs.setAccessibleName("Tables and SQL")
         self._tabs.setDocumentMode(True)
         self._tabs.setMovable(False)
-        self._tabs.setTabsClosable(True)
         self._tabs.addTab(self._console, icons.icon("sql", "faint"), "SQL")
-        bar = self._tabs.tabBar()
-        for side in (bar.ButtonPosition.LeftSide, bar.ButtonPosition.RightSide):
-            bar.setTabButton(0, side, None)
         self._centre.addWidget(self._empty)
         self._centre.addWidget(self._tabs)
         split = QSplitter(Qt.Orientation.Horizontal)
@@ -451,7 +463,6 @@ class ResultsView(QWidget):
         self._tree.export_wanted.connect(self._on_export_wanted)
         self._tree.name_wanted.connect(self._on_name_wanted)
         self._tabs.currentChanged.connect(self._on_tab)
-        self._tabs.tabCloseRequested.connect(self._close_tab)
         self._console.running_changed.connect(self._render)
         self._console.viewer.row_chosen.connect(self.inspector.show_row)
         self._console.viewer.row_opened.connect(self.inspector_wanted)

@@ -674,7 +674,7 @@ class TableViewer(QWidget):
         above = QHBoxLayout()
         above.setContentsMargins(theme.GRID, theme.GRID // 2, theme.GRID, theme.GRID // 2)
         above.setSpacing(theme.GRID // 2)
-        above.addWidget(self._search, 1)
+        above.addWidget(self._search, 4)
         for tool in tools:
             above.addWidget(parts.action_button(tool))
         above.addStretch(1)
@@ -754,7 +754,7 @@ def _cell_filter(view: View, row: int, at: int, operator: str) -> tuple[Filter, 
     column, scalar = view.columns[at], view.page(row, 1).column(at)[0]
     if not scalar.is_valid:
         return (Filter(column.name, "is null" if operator == "=" else "not null"),)
-    return filters.made(column.name, column.type, operator, formats.plain(scalar))
+    return filters.made(column, operator, formats.plain(scalar))
 
 
 def _menu(parent: QWidget, name: str) -> QMenu:

@@ -1,0 +1,200 @@
+"""Take the pictures of the README: the real window, real evidence, every view, light and dark.
+
+    python packaging/screenshots.py EVIDENCE [--out resources/screenshots] [--size 1280x800] [--home HOME]
+
+It works on a home of its own that is thrown away afterwards, unless --home names one, whose tables it then
+shows as they are. Without a screen it draws off screen; the pictures are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "desktop"))
+if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import qasync  # type: ignore[import-untyped]  # noqa: E402  # it ships no types
+from PySide6.QtCore import QSize, Qt  # noqa: E402
+from PySide6.QtGui import QImage  # noqa: E402
+
+from casparian.bootstrap import open_services  # noqa: E402
+from casparian.settings import load  # noqa: E402
+from casparian.ui import theme  # noqa: E402
+from casparian.ui.app import make_application  # noqa: E402
+from casparian.ui.bridge import EventBridge  # noqa: E402
+from casparian.ui.main_window import MainWindow  # noqa: E402
+from casparian.ui.tasks import PoolExecutor, Tasks  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PySide6.QtWidgets import QApplication, QWidget
+
+    from casparian.bootstrap import Services
+
+PATIENCE_S = 300.0
+COLOURS = 255
+PLAIN_COLOURS = 48
+ALIKE = 9
+"""Beyond the first few, two colours that differ by no more than this in any channel are one."""
+QUERY = """\
+-- Which accounts logged on from where, and how often
+SELECT computer,
+       event_data ->> 'TargetUserName' AS account,
+       event_data ->> 'IpAddress' AS address,
+       count(*) AS logons,
+       min("time") AS first_seen,
+       max("time") AS last_seen
+FROM evtx_events
+WHERE event_id IN (4624, 4625)
+GROUP BY ALL
+ORDER BY logons DESC"""
+
+
+class Studio:
+    """Shows the window's views one after another, and takes their pictures."""
+
+    def __init__(
+        self, app: QApplication, services: Services, window: MainWindow, out: Path
+    ) -> None:
+        self._app, self._services, self._window, self._out = app, services, window, out
+
+    async def take_all(self, evidence: list[Path]) -> None:
+        """Take in the evidence, wait until all is parsed, and take every picture in both themes."""
+        await self._until(lambda: self._window.workspace is not None, "the workspace is open")
+        if evidence:
+            self._window.take_in([os.fsencode(one.resolve()) for one in evidence])
+            await self._until(self._has_tables, "the first table is there")
+            await self._until(self._is_idle, "every job has ended")
+        mode: theme.Mode
+        for mode in ("light", "dark"):
+            theme.apply(self._app, mode)
+            await self._views(mode)
+
+    async def _views(self, mode: str) -> None:
+        window, results = self._window, self._window.results
+        for view in ("workspace", "sources", "rules"):
+            window.show_view(view)
+            await self._settled()
+            self._take(window, f"{view}-{mode}")
+
+        window.show_view("results")
+        results.open_table("evtx_events")
+        await self._until(lambda: results.viewer().rows > 0, "the table is open")
+        viewer = results.viewer()
+        viewer.grid.go_to(3)
+        await self._until(lambda: bool(results.inspector.origin()), "the origin is known")
+        await self._settled()
+        self._take(window, f"results-table-{mode}")
+
+        results.show_sql()
+        results.console.set_sql(QUERY)
+        results.console.run()
+        await self._until(lambda: not results.console.is_running, "the query has ended")
+        await self._settled()
+        self._take(window, f"results-sql-{mode}")
+
+    def _take(self, widget: QWidget, name: str) -> None:
+        few = _with_few_colours(widget.grab().toImage())
+        path = self._out / f"{name}.png"
+        few.save(str(path), b"PNG", 0)
+        print(f"{path}  {path.stat().st_size:,} bytes")
+
+    def _workspace_id(self) -> str:
+        workspace = self._window.workspace
+        assert workspace is not None
+        return workspace.id
+
+    def _has_tables(self) -> bool:
+        return bool(self._services.results.tables(self._workspace_id()))  # type: ignore[arg-type]
+
+    def _is_idle(self) -> bool:
+        jobs = self._services.jobs.list(self._workspace_id())  # type: ignore[arg-type]
+        return bool(jobs) and all(job.state.is_terminal for job in jobs)
+
+    async def _until(self, holds: Callable[[], bool], what: str) -> None:
+        end = asyncio.get_running_loop().time() + PATIENCE_S
+        while not holds():
+            if asyncio.get_running_loop().time() > end:
+                raise SystemExit(f"gave up waiting until {what}")
+            await asyncio.sleep(0.05)
+
+    async def _settled(self) -> None:
+        """Let what is on its way arrive: pages, counts, layouts."""
+        await asyncio.sleep(1.0)
+
+
+def _with_few_colours(image: QImage) -> QImage:
+    """A window has few colours: a table of the most frequent ones halves the file, and nobody sees it."""
+    whole = image.convertToFormat(QImage.Format.Format_RGB32)
+    seen = Counter(bytes(whole.constBits()).hex(",", 4).split(","))
+    table: list[tuple[int, int, int]] = []
+    for pixel, _ in seen.most_common():
+        # Four bytes a pixel, blue first on the machines this runs on.
+        blue, green, red, _ = bytes.fromhex(pixel)
+        if len(table) == COLOURS:
+            break
+        if len(table) < PLAIN_COLOURS or all(
+            max(abs(red - r), abs(green - g), abs(blue - b)) > ALIKE for r, g, b in table
+        ):
+            table.append((red, green, blue))
+    colours = [0xFF000000 | red << 16 | green << 8 | blue for red, green, blue in table]
+    return whole.convertToFormat(
+        QImage.Format.Format_Indexed8, colours, Qt.ImageConversionFlag.ThresholdDither
+    )
+
+
+def main() -> int:
+    """Read the arguments, show the window, take the pictures."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("evidence", nargs="*", type=Path)
+    arguments.add_argument("--out", type=Path, default=ROOT / "resources" / "screenshots")
+    arguments.add_argument("--size", default="1280x800")
+    arguments.add_argument("--home", type=Path)
+    given = arguments.parse_args()
+    width, height = map(int, given.size.split("x"))
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        _run(given.home or Path(folder), given.evidence, given.out, QSize(width, height))
+    return 0
+
+
+def _run(home: Path, evidence: list[Path], out: Path, size: QSize) -> None:
+    settings = load(home)
+    app = make_application(settings)
+    loop = qasync.QEventLoop(app)
+    asyncio.set_event_loop(loop)
+    slots, short, long = (
+        PoolExecutor(count, name) for count, name in ((2, "slots"), (4, "short"), (4, "long"))
+    )
+    services = open_services(settings, slots)
+    bridge, tasks = EventBridge(services.bus), Tasks(loop, short, long)
+    window = MainWindow(services, tasks, bridge)
+    window.resize(size)
+    window.show()
+    try:
+        loop.run_until_complete(Studio(app, services, window, out).take_all(evidence))
+    finally:
+        tasks.close()
+        window.intake.cancel()
+        services.jobs.close()
+        window.results.close_views()
+        for pool in (slots, long, short):
+            pool.shutdown()
+        bridge.close()
+        services.close()
+        window.close()
+        loop.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
