@@ -125,6 +125,8 @@ def split(
         at_end: whether these are the last lines of the file.
         give_up: whether the first record, if it is still open at the last line, is to count as an error.
     """
+    if width and (rows := _line_by_line(lines, dialect, width)):
+        return Split(rows, list(range(len(rows))), [], len(lines))
     result = Split([], [], [], 0)
     at = 0
     while at < len(lines):
@@ -153,9 +155,18 @@ def split(
     return result
 
 
+def _line_by_line(lines: list[str], dialect: Dialect, width: int) -> list[list[str]] | None:
+    """The records where every line is a good one, as is usual; otherwise None."""
+    try:
+        rows = list(_reader(lines, 0, dialect))
+    except csv.Error:
+        return None
+    return rows if len(rows) == len(lines) and set(map(len, rows)) == {width} else None
+
+
 def _reader(lines: list[str], at: int, dialect: Dialect) -> _csv.Reader:
     return csv.reader(
-        map(lines.__getitem__, range(at, len(lines))),
+        map(lines.__getitem__, range(at, len(lines))) if at else lines,
         delimiter=dialect.delimiter,
         quotechar=dialect.quote,
         skipinitialspace=dialect.skip_space,
