@@ -277,18 +277,18 @@ def _query(services: Services, request: Request, cancel: CancelToken) -> int:
         if file_format == "table":
             file_format = _format_of(Path(options.output))
         return _write(services, request, workspace, options.sql, file_format, cancel)
-    from casparian.catalog.text import as_text_table
-
-    view = services.results.query(workspace.id, options.sql, cancel)
-    try:
+    with services.results.query(workspace.id, options.sql, cancel) as view:
         page = view.page(0, options.limit)
-        sys.stdout.write(as_text_table(page, shown_text) + "\n")
-        if page.num_rows == options.limit and (view.rows is None or view.rows > page.num_rows):
+        names = [shown_text(name) for name in page.column_names]
+        columns = [_texts(column) for column in page.columns]
+        right = [
+            pa.types.is_integer(one.type) or pa.types.is_floating(one.type) for one in page.schema
+        ]
+        _print_columns(names, list(zip(*columns, strict=True)), right)
+        if view.truncated or (view.rows or 0) > page.num_rows:
             _tell(
                 f"Only the first {page.num_rows:,} rows are shown; use --limit, or -o FILE for all."
             )
-    finally:
-        view.close()
     return 0
 
 
@@ -624,7 +624,7 @@ def _say(error: CasparianError) -> None:
         _tell(str(error))
         return
     _tell(error.title)
-    for line in (error.detail, error.hint):
+    for line in f"{error.detail}\n{error.hint}".splitlines():
         if line:
             _tell(f"  {line}")
 

@@ -83,7 +83,7 @@ def test_whatever_a_worker_started_dies_with_it(hostile_services, case, run):
 
     [job] = _jobs(hostile_services)
     log = hostile_services.jobs.log(job.id)
-    pid = int(log.partition("child ")[2].split()[0])
+    pid = int(log.partition("child ")[2].split(".")[0])
     # Gone, or waiting to be reaped by init: in no case running.
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from casparian import __version__, parsers
+from casparian.catalog.export import ManifestFacts, SourceFact, export
 from casparian.catalog.reader import CatalogReader
 from casparian.domain.errors import CasparianError, UserProblem
 from casparian.domain.results import ViewSpec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from casparian.catalog.export import Exported, SourceFact
+    from casparian.catalog.export import Exported
     from casparian.catalog.reader import View
     from casparian.domain.cancel import CancelToken
     from casparian.domain.ids import FileId, JobId, WorkspaceId
@@ -132,8 +133,6 @@ class ResultService:
             EnvironmentProblem: it cannot be written.
             Cancelled: somebody asked to stop; no file is left.
         """
-        from casparian.catalog.export import ManifestFacts, export
-
         with self._store.read() as uow:
             workspace = uow.evidence.workspace(workspace_id)
         about = ManifestFacts(
@@ -195,8 +194,6 @@ class ResultService:
             return uow.evidence.workspace(workspace_id).schema
 
     def _sources(self, workspace_id: WorkspaceId, hashes: Sequence[str] | None) -> list[SourceFact]:
-        from casparian.catalog.export import SourceFact
-
         wanted = None if hashes is None else set(hashes)
         with self._store.read() as uow:
             return [

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from casparian.state.database import Store
     from casparian.state.evidence import KnownFile
 
-BATCH_FILES = 1000
+# A commit costs by the pages of the indexes that it touches, so few big ones are cheap; a crash costs
+# what was scanned within two seconds.
+BATCH_FILES = 10_000
 BATCH_S = 2.0
 PROGRESS_EVERY_S = 0.1
 
@@ -265,6 +267,8 @@ class _Run:
         self._changed: list[EvidenceFile] = []
         self._seen: list[FileId] = []
         self._problems: list[ScanProblem] = []
+        self._unlisted: list[str] = []
+        self._counts: Counter[str] = Counter()
         self._written_at = self._told_at = time.monotonic()
         self._started = self._written_at
 
@@ -272,12 +276,12 @@ class _Run:
         """Take in everything that the source holds."""
         for item in walk(self._source.path_bytes, is_folder=self._source.is_folder, cancel=cancel):
             cancel.check()
-            self._count(found=1)
+            self._counts["found"] += 1
             if isinstance(item, ScanProblem):
                 self._skip(item)
             elif not force and self._is_unchanged(item):
                 self._seen.append(self._known[item.path_bytes].id)
-                self._count(unchanged=1)
+                self._counts["unchanged"] += 1
             else:
                 self._hash(item, cancel)
             if self._waiting() >= BATCH_FILES or time.monotonic() - self._written_at > BATCH_S:
@@ -285,13 +289,16 @@ class _Run:
             self._tell(shown_path(item.path_bytes))
         self._write()
         with self._store.write() as uow:
+            # What lies below a folder that could not be listed is not known to be gone.
+            for path in self._unlisted:
+                uow.evidence.see_below(self._source.id, self._scan.id, path)
             missing = uow.evidence.mark_missing(self._source.id, self._scan.id)
             uow.commit()
-        self._scan = replace(self._scan, missing=missing)
+        self._counts["missing"] = missing
 
     def end(self, state: ScanState) -> Scan:
         """Write what is left, and how the scan ended."""
-        self._scan = replace(self._scan, state=state, ended_at=datetime.now(UTC))
+        self._scan = replace(self._scan, state=state, ended_at=datetime.now(UTC), **self._counts)
         if state is not ScanState.FAILED:
             self._write()
         with self._store.write() as uow:
@@ -320,7 +327,7 @@ class _Run:
                 )
                 self._keep(item, shown, "", ("", ""), state, item.size_bytes, item.mtime_ns)
             return
-        self._count(hashed=1)
+        self._counts["hashed"] += 1
         hashes = (hashed.source_hash, hashed.sha256)
         self._keep(
             item, shown, hashed.kind, hashes, FileState.HASHED, hashed.size_bytes, hashed.mtime_ns
@@ -353,15 +360,13 @@ class _Run:
 
     def _skip(self, problem: ScanProblem) -> None:
         self._problems.append(problem)
-        self._count(skipped=1)
+        self._counts["skipped"] += 1
+        if problem.kind is ProblemKind.UNREADABLE:
+            self._unlisted.append(problem.path)
 
     def _read(self, count: int, shown: str) -> None:
-        self._count(bytes_hashed=count)
+        self._counts["bytes_hashed"] += count
         self._tell(shown)
-
-    def _count(self, **more: int) -> None:
-        counts = {name: getattr(self._scan, name) + count for name, count in more.items()}
-        self._scan = replace(self._scan, **counts)
 
     def _waiting(self) -> int:
         return len(self._new) + len(self._changed) + len(self._seen) + len(self._problems)
@@ -392,10 +397,10 @@ class _Run:
             return
         self._told_at = now
         progress = Progress(
-            done=self._scan.found,
+            done=self._counts["found"],
             total=None,
             unit="files",
             current=current,
-            rate=self._scan.found / max(now - self._started, 0.001),
+            rate=self._counts["found"] / max(now - self._started, 0.001),
         )
         self._bus.publish(ScanProgressed(self._source.id, progress))

@@ -288,6 +288,13 @@ class EvidenceRepository:
         for chunk in _chunks(ids):
             self._c.execute(files.update().where(files.c.id.in_(chunk)).values(scan_id=scan_id))
 
+    def see_below(self, source_id: SourceId, scan_id: ScanId, folder: str) -> None:
+        """Record that a scan could not tell what has become of the files below a folder."""
+        below = files.c.path.startswith(f"{folder}/" if folder else "", autoescape=True)
+        self._c.execute(
+            files.update().where(files.c.source_id == source_id, below).values(scan_id=scan_id)
+        )
+
     def mark_missing(self, source_id: SourceId, scan_id: ScanId) -> int:
         """Mark the files of a source that this scan did not meet; return how many there are."""
         missing = (files.c.source_id == source_id) & (files.c.scan_id != scan_id)

@@ -299,7 +299,9 @@ def _environment(limits: WorkerLimits) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONSAFEPATH": "1",
         "PYTHONIOENCODING": "utf-8",
-        # jemalloc's and OpenMP's threads of their own would fight over the cores with other workers.
+        # Arrow's allocator would claim 1 GiB at once, which the limit on memory counts as used.
+        "MIMALLOC_ARENA_EAGER_COMMIT": "0",
+        # Threads of a library's own would fight over the cores with the other workers.
         "OMP_NUM_THREADS": "1",
     }
 
