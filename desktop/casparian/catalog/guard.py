@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
@@ -44,7 +44,6 @@ _TABLE_FUNCTIONS = frozenset(
         "json_tree",
         "pragma_table_info",
         "pragma_version",
-        "query_table",
         "range",
         "repeat",
         "repeat_row",
@@ -96,16 +95,28 @@ def is_explain(sql: str) -> bool:
     return _parsed(sql) == ["EXPLAIN"]
 
 
-def tables_read(sql: str) -> set[tuple[str, str]]:
-    """The tables that a SELECT names, as (schema, name); the schema is empty where it is not named.
+class Names(NamedTuple):
+    """The tables that a statement names, as it names them."""
 
-    Names of its own WITH parts are among them.
-    """
-    return {
-        (node.get("schema_name", ""), node["table_name"])
-        for node in _nodes(_tree(sql))
-        if node.get("type") == "BASE_TABLE"
-    }
+    tables: frozenset[tuple[str, str]]
+    """(schema, name); the schema is empty where it is not named."""
+    own: frozenset[str]
+    """Names that it gives to its own WITH parts, in lower case."""
+
+
+def names(statement: str) -> Names:
+    """The tables that a statement names which was let through."""
+    tree = _tree(_explained(statement) if is_explain(statement) else statement)
+    tables: set[tuple[str, str]] = set()
+    own: set[str] = set()
+    for node in _nodes(tree):
+        kind = node.get("type")
+        if kind == "BASE_TABLE" or (kind == "SHOW_REF" and node.get("show_type") == "SHOW"):
+            tables.add((str(node.get("schema_name", "")), str(node.get("table_name", ""))))
+        parts = node.get("cte_map")
+        if isinstance(parts, dict):
+            own.update(str(one["key"]).casefold() for one in parts.get("map", ()))
+    return Names(frozenset(tables), frozenset(own))
 
 
 def _parsed(sql: str) -> list[str]:

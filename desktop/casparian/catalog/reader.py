@@ -25,7 +25,7 @@ import pyarrow as pa
 from typing_extensions import override
 
 from casparian.catalog import guard
-from casparian.catalog.selection import of_sql, of_table, shaped
+from casparian.catalog.selection import named, of_sql, of_table, shaped
 from casparian.catalog.session import Opening, Session
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem, from_os_error
@@ -112,9 +112,10 @@ class CatalogReader:
         started = time.monotonic()
         with self.session() as session:
             if guard.is_explain(statement):
+                named(session, statement, schema)
                 rows, truncated = session.table(statement, schema=schema, cancel=cancel), False
-                named = [ColumnInfo(name, "string") for name in rows.column_names]
-                columns, rows = tuple(named), shaped(rows, named)
+                columns = tuple(ColumnInfo(name, "string") for name in rows.column_names)
+                rows = shaped(rows, columns)
             else:
                 selection = of_sql(session, statement, schema, cancel)
                 columns = selection.columns

@@ -266,6 +266,7 @@ def of_sql(
     Raises:
         UserProblem: the statement names what is not there.
     """
+    tables = named(session, statement, schema)
     session.shape(statement, schema, cancel)  # what is wrong is told of the statement as it stands
     columns, places, names = [], [], []
     # Within another one, columns of the same name get names of their own.
@@ -275,7 +276,6 @@ def of_sql(
         columns.append(ColumnInfo(name, shape.word))
         names.append(f"q{at}")
         places.append(f"CAST(q{at} AS {shape.cast}) AS c{at}" if shape.cast else f"q{at} AS c{at}")
-    named = guard.tables_read(statement)
     inner = f"SELECT {', '.join(places)} FROM (\n{statement}\n) AS q({', '.join(names)})"
     return Selection(
         session,
@@ -284,7 +284,7 @@ def of_sql(
         f"({inner}) AS q",
         schema,
         statement,
-        tuple(one for one in session.tables if _is_named(one, named, schema)),
+        tables,
     )
 
 
@@ -312,13 +312,33 @@ def shaped(rows: pa.Table | None, columns: Sequence[ColumnInfo]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _is_named(stored: Stored, named: set[tuple[str, str]], schema: str) -> bool:
-    info = stored.info
-    return any(
-        (given or schema).casefold() == info.schema.casefold()
-        and name.casefold() == info.name.casefold()
-        for given, name in named
+def named(session: Session, statement: str, schema: str) -> tuple[Stored, ...]:
+    """The tables that a statement names which was let through.
+
+    Raises:
+        UserProblem: it names a table that only the default workspace has. DuckDB would fall back to it,
+            and rows of one case would answer for another.
+    """
+    found = guard.names(statement)
+    here = {one.info.name.casefold() for one in session.tables if _is_in(one, schema)}
+    elsewhere = {one.info.name.casefold() for one in session.tables if _is_in(one, "main")}
+    for place, name in found.tables:
+        low = name.casefold()
+        if not place and low in elsewhere and low not in here and low not in found.own:
+            raise UserProblem(
+                f"Table with name {name} does not exist in this workspace",
+                f"The default workspace has one: main.{quote(name)}",
+            )
+    wanted = {((place or schema).casefold(), name.casefold()) for place, name in found.tables}
+    return tuple(
+        one
+        for one in session.tables
+        if (one.info.schema.casefold(), one.info.name.casefold()) in wanted
     )
+
+
+def _is_in(stored: Stored, schema: str) -> bool:
+    return stored.info.schema.casefold() == schema.casefold()
 
 
 def _files(columns: Sequence[ColumnInfo], paths: Sequence[str]) -> str:

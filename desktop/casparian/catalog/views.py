@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from casparian.catalog.sql import duck_type, from_duckdb, literal, quote, read_parquet, shape_of
 from casparian.domain.contracts import LINEAGE, QUARANTINE
-from casparian.domain.errors import EnvironmentProblem, from_os_error
+from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.ids import new_id
 from casparian.domain.results import QUARANTINE_SUFFIX
 
@@ -87,6 +87,13 @@ def build(
     Raises:
         EnvironmentProblem: the file could not be written or swapped; the old one is still in place.
     """
+    if "?" in str(path):
+        # DuckDB takes what stands behind it for options, and looks for its log elsewhere.
+        raise EnvironmentProblem(
+            "The query catalog cannot be kept there",
+            f"{path} holds a question mark",
+            "Choose a home folder without one",
+        )
     aside = path.with_name(f".{path.name}.{new_id()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +107,8 @@ def build(
         raise from_duckdb(error, "The query catalog could not be written") from error
     finally:
         for leftover in (aside, aside.with_name(f"{aside.name}.wal")):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):
+                leftover.unlink(missing_ok=True)
 
 
 def _write(
@@ -148,30 +156,46 @@ def _views(tables: Iterable[CommittedTable]) -> Iterable[_View]:
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, view: _View) -> None:
+    sql, fault = _definition(connection, view)
+    place = f"made.{quote(view.schema)}.{quote(view.name)}"
+    connection.execute(f"CREATE VIEW {place} AS {_says(view, fault) if fault else sql}")
+    connection.execute(f"COMMENT ON VIEW {place} IS {literal(_comment(view))}")
+    documented = [] if fault else [one for one in view.columns if one.doc]
+    connection.execute(
+        ";".join(
+            f"COMMENT ON COLUMN {place}.{quote(one.name)} IS {literal(one.doc)}"
+            for one in documented
+        )
+    )
+
+
+def _definition(connection: duckdb.DuckDBPyConnection, view: _View) -> tuple[str, str]:
+    """The view as SQL, and what keeps it from being one."""
     missing = [one.path for one in view.files if not Path(one.path).is_file()]
+    if missing:
+        more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
+        return (
+            "",
+            f"the output file {missing[0]}{more} is missing; put it back and rebuild the catalog",
+        )
     try:
-        connection.execute(_says_missing(view, missing) if missing else _select(view))
-    except duckdb.BinderException as error:
-        connection.execute(_says(view, f"{view.name} cannot be read: {error}"))
-    connection.execute(_comments(view))
-
-
-def _select(view: _View) -> str:
-    if not view.files:
-        return f"{_head(view)} SELECT {_nulls(view.columns)} WHERE false"
-    columns = ", ".join(_shown(one) for one in view.columns)
-    source = read_parquet(view.columns, (one.path for one in view.files))
-    return f"{_head(view)} SELECT {columns} FROM {source}"
+        if not view.files:
+            return f"SELECT {_nulls(view.columns)} WHERE false", ""
+        columns = ", ".join(_shown(one) for one in view.columns)
+        source = read_parquet(view.columns, (one.path for one in view.files))
+        sql = f"SELECT {columns} FROM {source}"
+        # Tried apart: a statement that fails takes the transaction it is in with it.
+        with connection.cursor() as apart:
+            apart.execute(f"DESCRIBE {sql}")
+    except (duckdb.Error, UserProblem) as error:
+        return "", str(error)
+    return sql, ""
 
 
 def _shown(column: Column) -> str:
     if column.type == "duration":
         return f"to_microseconds({quote(column.name)}) AS {quote(column.name)}"
     return quote(column.name)
-
-
-def _head(view: _View) -> str:
-    return f"CREATE VIEW made.{quote(view.schema)}.{quote(view.name)} AS"
 
 
 def _nulls(columns: Iterable[Column]) -> str:
@@ -182,37 +206,22 @@ def _nulls(columns: Iterable[Column]) -> str:
     )
 
 
-def _says_missing(view: _View, missing: Sequence[str]) -> str:
-    more = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-    return _says(
-        view,
-        f"{view.name} cannot be read: the output file {missing[0]}{more} is missing. "
-        "Put it back and rebuild the catalog.",
-    )
-
-
-def _says(view: _View, sentence: str) -> str:
-    """A view that raises the sentence when it is read, and can still be described."""
+def _says(view: _View, fault: str) -> str:
+    """A view that raises a sentence when it is read, and can still be described."""
     seen: dict[str, Column] = {}
     for column in view.columns:
-        seen.setdefault(column.name.casefold(), column)
-    nulls = _nulls(seen.values()) or "NULL AS unknown"
-    return f"{_head(view)} SELECT * FROM (SELECT {nulls}) WHERE error({literal(sentence)})"
+        if column.name and "\0" not in column.name:
+            seen.setdefault(column.name.casefold(), column)
+    sentence = literal(f"{view.name} cannot be read: {fault}")
+    return f"SELECT * FROM (SELECT {_nulls(seen.values())}) WHERE error({sentence})"
 
 
-def _comments(view: _View) -> str:
-    name = f"made.{quote(view.schema)}.{quote(view.name)}"
+def _comment(view: _View) -> str:
     by = f" by {view.table.parser} {view.table.parser_version}" if view.table.parser else ""
     told = f"{view.rows} rows in {len(view.files)} files, read{by}"
     if view.kind == "quarantine":
-        told = f"What could not be taken into {view.table.name}, as it was read: {told}"
-    statements = [f"COMMENT ON VIEW {name} IS {literal(told)}"]
-    statements += [
-        f"COMMENT ON COLUMN {name}.{quote(one.name)} IS {literal(one.doc)}"
-        for one in view.columns
-        if one.doc
-    ]
-    return ";".join(statements)
+        return f"What could not be taken into {view.table.name}, as it was read: {told}"
+    return told
 
 
 def _describe(connection: duckdb.DuckDBPyConnection, number: int, view: _View) -> None:
