@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian.domain.inference import CANDIDATES, Elimination, widen
@@ -31,6 +31,7 @@ def type_of(*texts: str | None, floor: str = "", types: tuple[str, ...] = CANDID
     return column.type()
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS, WORDS)
 def test_widening_is_a_join(a, b, c):
     assert widen(a, a) == a
@@ -39,6 +40,7 @@ def test_widening_is_a_join(a, b, c):
     assert widen(a, widen(a, b)) == widen(a, b)
 
 
+@settings(deadline=None)
 @given(st.lists(TEXTS), st.sampled_from(["", *CANDIDATES]))
 def test_the_type_that_is_left_reads_every_value(texts, floor):
     word = type_of(*texts, floor=floor)
@@ -47,6 +49,7 @@ def test_the_type_that_is_left_reads_every_value(texts, floor):
     assert not floor or widen(floor, word) == word
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(TEXTS)), st.randoms())
 def test_the_order_of_batches_does_not_matter(batches, random):
     shuffled = list(batches)

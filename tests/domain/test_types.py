@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from casparian.domain.types import arrow_type, read_text, word_of
@@ -273,11 +273,13 @@ def test_a_slice_reads_as_its_part():
     assert ok.to_pylist() == [True, True, True]
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**70), 2**70))
 def test_int64_holds_exactly_the_integers_that_fit(number):
     assert read("int64", str(number)) == (number if -(2**63) <= number < 2**63 else ...)
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False))
 @example(5e-324)
 @example(1.7976931348623157e308)
@@ -291,6 +293,7 @@ def test_a_double_reads_as_what_wrote_it(number):
         assert read("float64", text) == (... if whole else number)
 
 
+@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=19, min_value=-9, max_value=9))
 def test_a_decimal_is_a_double_only_if_the_double_is_that_near(number):
     value = read("float64", f"{number:f}")
@@ -299,6 +302,7 @@ def test_a_decimal_is_a_double_only_if_the_double_is_that_near(number):
         assert abs(Decimal(value) - number) * 2 <= last_digit
 
 
+@settings(deadline=None)
 @given(st.datetimes(min_value=datetime(1, 1, 1)), st.sampled_from("T "))  # noqa: DTZ001  (naive on purpose)
 def test_any_instant_is_read_to_the_microsecond(when, between):
     expected = (when - datetime(1970, 1, 1)) // timedelta(microseconds=1)  # noqa: DTZ001
@@ -306,6 +310,7 @@ def test_any_instant_is_read_to_the_microsecond(when, between):
     assert read("timestamp_utc", when.isoformat(between) + "Z") == expected
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)),  # noqa: DTZ001
     st.integers(-1439, 1439),
@@ -316,6 +321,7 @@ def test_any_offset_is_taken_into_account(when, minutes):
     assert read("timestamp_utc", aware.isoformat()) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 99_999), st.integers(1, 12), st.integers(1, 31))
 def test_a_day_is_valid_where_the_calendar_has_it(year, month, day):
     try:
@@ -328,6 +334,7 @@ def test_a_day_is_valid_where_the_calendar_has_it(year, month, day):
     assert read("date", f"{year:04}-{month:02}-{day:02}") == expected
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.none(), st.text(), st.from_regex(r"[-+0-9.eE:TZ /]{0,30}", fullmatch=True))
@@ -344,6 +351,7 @@ def test_nothing_raises_and_nothing_is_lost(texts):
             assert fine == (value or not text), (word, text)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.one_of(

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from casparian.parsers.delimited import Delimited
@@ -430,6 +430,7 @@ def tables(draw):
     ]
 
 
+@settings(deadline=None)
 @given(
     tables(),
     st.sampled_from(",;\t|^~"),
@@ -491,11 +492,13 @@ def accounted(data: bytes) -> None:
         assert number in taken, (number, line)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_line_of_arbitrary_bytes_is_lost(data):
     accounted(data)
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from([b"a", b"1", b",", b",", b";", b'"', b'""', b"\n", b"\n", b"\r\n", b" ", b"\xe9",

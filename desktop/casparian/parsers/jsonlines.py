@@ -45,6 +45,8 @@ _STRING = rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*(["\n]|\\?\Z)'
 """To its closing quote; or to the end of the line, which no string of JSON crosses, or of the buffer."""
 _TOKEN = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
 _TOKEN_AND_NEXT = re.compile(rb"(?:" + _STRING + rb"|[\[\]{}])(?=[ \t\r\n]*(.?))", re.DOTALL)
+_AGAIN = "\ud800"
+"""Can be in no key, since no text holds it."""
 _QUOTE = ord('"')
 _ARRAY_END = ord("]")
 _OPENERS = {ord("}"): ord("{"), _ARRAY_END: ord("[")}
@@ -131,7 +133,7 @@ class _Fault:
 class _Found:
     position: int
     value: _Fields | _Fault
-    """The JSON of each value by key; a key that is named again has NUL and a number behind it."""
+    """The JSON of each value by key; a key that is named again has `_AGAIN` and a number behind it."""
     data: bytes
 
 
@@ -164,7 +166,7 @@ def _pairs(data: bytes) -> _Fields:
         name, copy = key, 1
         while name in fields:
             copy += 1
-            name = f"{key}\0{copy}"
+            name = f"{key}{_AGAIN}{copy}"
         fields[name] = value
     return fields
 
@@ -297,7 +299,8 @@ def _outline(blocks: Iterable[bytes]) -> _Shape | None:
     if len(lists) != 1:
         return None
     key, start = lists[0]
-    if ((ends or [end])[0] - start) * 2 < end - first:
+    size = (ends or [end])[0] - start
+    if len(keys) > 1 and size * 2 < end - first:
         return None
     return _Shape("member", start, key, tuple(one for one in keys if one != key))
 
@@ -568,10 +571,10 @@ class _Columns:
                 "each is kept whole in the column record"
             )
             return _Table(name, {}, ())
-        headings = tuple(key.partition("\0")[0] for key in self._kinds)
+        headings = tuple(key.partition(_AGAIN)[0] for key in self._kinds)
         table = _Table(name, self._kinds, headings)
         for column, key, heading in zip(table.columns, self._kinds, headings, strict=True):
-            if "\0" in key:
+            if _AGAIN in key:
                 context.warn(
                     f'Some records name the key "{heading}" more than once; '
                     f"what they say again is in the column {column}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian.parsers.text.names import column_names, table_name
@@ -31,6 +31,7 @@ def test_headings_become_names(headings, names):
     assert column_names(headings) == names
 
 
+@settings(deadline=None)
 @given(st.lists(st.text()))
 def test_names_are_safe_unique_and_always_the_same(headings):
     names = column_names(headings)
@@ -57,6 +58,7 @@ def test_a_table_is_named_after_the_stem(file, table):
     assert table_name(file) == table
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_file_name_gives_a_table_name(file):
     assert re.fullmatch(r"[^\W\d]\w*", table_name(file))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casparian.parsers.text import reading
@@ -105,6 +105,7 @@ def test_a_line_too_long_to_hold_costs_only_itself(monkeypatch, codec):
     assert chunks[-1].first_line == 3
 
 
+@settings(deadline=None)
 @given(st.binary(), st.integers(4, 40))
 def test_no_byte_is_lost(data, size):
     source = io.BytesIO(data)
@@ -117,6 +118,7 @@ def test_no_byte_is_lost(data, size):
         assert data[encoding.mark_bytes :] == read
 
 
+@settings(deadline=None)
 @given(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.sampled_from(["utf-16", "utf-32", "utf-8-sig"]),
@@ -127,6 +129,7 @@ def test_any_text_comes_back(text, codec):
     assert b"".join(chunk.utf8 for chunk in chunks).decode() == expected
 
 
+@settings(deadline=None)
 @given(st.binary(), st.sampled_from(["utf-8", "utf-16-le", "cp1252"]))
 def test_blocks_are_the_same_text(data, codec):
     encoding = reading.Encoding(codec, 2 if codec == "utf-16-le" else 1)
