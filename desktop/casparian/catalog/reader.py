@@ -376,6 +376,7 @@ class _Keys:
         reached = self.reach(offset + limit, cancel)
         wanted = max(0, min(limit, reached - offset))
         with self._changed:
+            self._stop.check()
             self._file.seek(offset * _KEY_BYTES)
             keys = array("q", self._file.read(wanted * _KEY_BYTES))
         return keys.tolist()
@@ -390,6 +391,7 @@ class _Keys:
         self._start()
         with self._changed:
             while not (self._done or self._error) and (rows is None or self._count < rows):
+                self._stop.check()
                 if cancel is not None:
                     cancel.check()
                 self._changed.wait(_WAIT_S if cancel is not None else None)
@@ -403,9 +405,11 @@ class _Keys:
         self._stop.cancel()
         with self._changed:
             thread = self._thread
+            self._changed.notify_all()
         if thread is not None:
             thread.join()
-        self._file.close()
+        with self._changed:
+            self._file.close()
 
     def _start(self) -> None:
         with self._changed:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 8_192
 _WATCH_S = 0.02
+_LINE = re.compile(r"^LINE (\d+): ", re.MULTILINE)
 _NAME = "casparian"
 """Of the private copy, and with it of its database; `SHOW DATABASES` tells."""
 
@@ -176,7 +178,10 @@ class Session:
             CasparianError: as `stream`.
         """
         with self._faults(cancel), self.cursor(schema) as cursor, _interrupting(cursor, cancel):
-            relation = cursor.sql(sql)
+            try:
+                relation = cursor.sql(sql)
+            except duckdb.Error as error:
+                raise _with_place(error, cursor, sql) from error
             return [
                 (name, str(one)) for name, one in zip(relation.columns, relation.types, strict=True)
             ]
@@ -205,7 +210,22 @@ class Session:
             if cancel is not None:
                 cancel.check()
             self.broken = self.broken or is_fatal(error)
-            raise from_duckdb(error, "The query does not run") from error
+            raise self._missing(error) or from_duckdb(error, "The query does not run") from error
+
+    def _missing(self, error: Exception) -> EnvironmentProblem | None:
+        """A committed file that is gone is no file that may not be read, as the lock has it."""
+        message = str(error)
+        if ".parquet" not in message:
+            return None
+        for table in self.tables:
+            for path in table.paths:
+                if path in message and not Path(path).is_file():
+                    return EnvironmentProblem(
+                        "An output file is missing",
+                        f"{path}, which is part of {table.info.name}",
+                        "Put it back, or run the jobs again that wrote it",
+                    )
+        return None
 
     def _opened(self) -> duckdb.DuckDBPyConnection:
         copy = self._folder / f"{_NAME}.duckdb"
@@ -284,6 +304,18 @@ class Session:
 
     def _remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:
+    """The same error with the line it is about, which DuckDB tells of statements, not of relations."""
+    if _LINE.search(str(error)):
+        return error
+    try:
+        cursor.execute(f"EXPLAIN\n{sql}").fetchall()
+    except duckdb.Error as told:
+        message = _LINE.sub(lambda found: f"LINE {int(found[1]) - 1}: ", str(told), count=1)
+        return type(told)(message) if message != str(told) else error
+    return error
 
 
 @contextlib.contextmanager
