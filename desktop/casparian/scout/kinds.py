@@ -153,7 +153,7 @@ def _as_text(head: bytes) -> str | None:
         text = head.decode(wide, "replace")
         return text if _reads_well(text) else None
     # What is compressed or encrypted has zeros somewhere; without any a part stands for the whole.
-    sample = head if b"\0" in head else head[:4096]
+    sample = head if b"\0" in head else head[:1024]
     controls = len(sample) - len(sample.translate(None, _CONTROLS))
     if controls > len(sample) * _MOST_CONTROLS:
         return None
