@@ -77,6 +77,7 @@ class CatalogTree(QWidget):
         self._tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self._tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         header = self._tree.header()
+        header.setAccessibleName("Columns of the list")
         header.setStretchLastSection(False)
         self._tree.headerItem().setTextAlignment(1, _RIGHT)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)

@@ -30,6 +30,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from casparian.catalog.export import SHEET_ROWS
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import Cancelled
 from casparian.domain.evidence import shown_text
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from casparian.services.results import ResultService
     from casparian.ui.tasks import Tasks
 
-SHEET_ROWS = 1_048_575
-"""Rows that a sheet of a workbook takes below its header."""
 _LOOK_MS = 100
 
 
@@ -87,7 +86,7 @@ FORMATS = (
         "xlsx",
         ".xlsx",
         safe=True,
-        note=f"A new sheet begins every {SHEET_ROWS:,} rows; formulas are neutralised.",
+        note=f"All but numbers is text, so nothing runs. A new sheet begins every {SHEET_ROWS:,} rows.",
     ),
 )
 
@@ -104,6 +103,12 @@ class Choice:
     """None where it must be counted first."""
     name: str
     """What the file is called, without its ending."""
+
+
+_ALTERED = {
+    "neutralised_cells": "got an apostrophe in front, so that no spreadsheet runs them",
+    "cut_cells": "had to be cut to what a spreadsheet's cell holds",
+}
 
 
 class _Latest:
@@ -298,14 +303,19 @@ class ExportDialog(QDialog):
                 super().reject()
             return
         self._exported = exported
-        size = exported.path.stat().st_size if exported.path.is_file() else 0
         took = formats.duration(time.monotonic() - self._began)
-        self._state.say(
-            f"{formats.count(exported.rows, 'row')} · {formats.size(size)} · "
-            f"SHA-256 {formats.short_hash(exported.sha256)} · {took}"
+        said = [formats.count(exported.rows, "row"), formats.size(exported.size_bytes)]
+        if exported.sheets > 1:
+            said.append(formats.count(exported.sheets, "sheet"))
+        said += [f"SHA-256 {formats.short_hash(exported.sha256)}", took]
+        self._state.say(" · ".join(said))
+        altered = "".join(
+            f" {formats.count(cells, 'cell')} {_ALTERED.get(what, what)}."
+            for what, cells in exported.changed.items()
         )
         self._banner.say(
-            f"Written to {exported.path}, with its manifest {exported.manifest_path.name}.", "good"
+            f"Written to {exported.path}, with its manifest {exported.manifest_path.name}.{altered}",
+            "partial" if altered else "good",
         )
         self._render()
 

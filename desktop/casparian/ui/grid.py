@@ -345,6 +345,8 @@ class Grid(QTableView):
 
 def _set_up(view: QTableView) -> None:
     rows, columns = view.verticalHeader(), view.horizontalHeader()
+    rows.setAccessibleName("Row numbers")
+    columns.setAccessibleName("Columns")
     rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     rows.setDefaultSectionSize(theme.ROW_HEIGHT)
     rows.setMinimumSectionSize(theme.ROW_HEIGHT)

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFormLayout,
@@ -30,11 +30,13 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from casparian.domain.contracts import LINEAGE_COLUMNS
 from casparian.domain.evidence import shown_text
 from casparian.domain.ids import FileId, JobId
 from casparian.ui import formats, icons, parts, theme
+from casparian.ui.problems import Banner
 from casparian.ui.table_model import tip
 
 if TYPE_CHECKING:
@@ -169,6 +171,7 @@ class Inspector(QWidget):
         self._value_name = parts.Elided(name="inspector_value_name", look="faint")
         self._copy = _copy_button("Copy the value", "inspector_copy")
         self._origin = _Origin()
+        self._banner = Banner("inspector_banner")
         self._build()
         self._render_row()
 
@@ -227,7 +230,7 @@ class Inspector(QWidget):
     def _on_row_failed(self, error: CasparianError) -> None:
         self._detail = None
         self._render_row()
-        self._title.setText(shown_text(str(error)))
+        self._banner.show_problem(error)
 
     def _on_lineage(self, lineage: Lineage) -> None:
         self._lineage = lineage
@@ -243,6 +246,7 @@ class Inspector(QWidget):
 
     def _render_row(self) -> None:
         detail = self._detail
+        self._banner.clear()
         self._pages.setCurrentIndex(1 if detail else 0)
         self._tree.clear()
         self._value.clear()
@@ -355,7 +359,10 @@ class Inspector(QWidget):
         column.addWidget(split, 1)
         column.addWidget(parts.hairline())
         column.addWidget(self._origin)
-        self._pages = QStackedLayout(self)
+        self._pages = QStackedLayout()
+        whole = parts.margins(self, all_round=0, gap=0)
+        whole.addWidget(self._banner)
+        whole.addLayout(self._pages, 1)
         self._pages.addWidget(empty)
         self._pages.addWidget(row)
         self._search.textChanged.connect(self._on_search)
@@ -438,8 +445,20 @@ def parts_of(item: QTreeWidgetItem) -> list[QTreeWidgetItem]:
     return [child for child in children if child is not None]
 
 
+class _Fields(QTreeWidget):
+    """Names and values; Ctrl+C takes a value whole, where Qt would take what its cell shows."""
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        value = _value_of(self.currentItem())
+        if event.matches(QKeySequence.StandardKey.Copy) and value is not None:
+            QGuiApplication.clipboard().setText(value.text)
+            return
+        super().keyPressEvent(event)
+
+
 def _field_tree() -> QTreeWidget:
-    tree = QTreeWidget()
+    tree = _Fields()
     tree.setObjectName("inspector_fields")
     tree.setAccessibleName("Values of the row")
     tree.setColumnCount(2)
@@ -449,6 +468,7 @@ def _field_tree() -> QTreeWidget:
     tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     tree.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
     header = tree.header()
+    header.setAccessibleName("Name and value")
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
     header.setStretchLastSection(True)
     header.resizeSection(0, 136)

@@ -135,6 +135,9 @@ class ResultsView(QWidget):
         self._awaited = ""
         self._actions = self._register(actions)
         self.inspector = Inspector(services.results, tasks)
+        for verb in ("next_pane", "previous_pane"):
+            # The inspector stands in a panel of the window, where the view's own keys do not reach.
+            self.inspector.addAction(self._actions[verb])
         self._tree = CatalogTree()
         self._tabs = QTabWidget()
         self._console = SqlConsole(
@@ -178,6 +181,7 @@ class ResultsView(QWidget):
         viewer.setProperty(_TABLE, name)
         viewer.row_chosen.connect(self.inspector.show_row)
         viewer.row_opened.connect(self.inspector_wanted)
+        viewer.loading_changed.connect(self._render)
         schema = self._tables[name].schema
         viewer.show_rows_of(partial(open_shape, self._results, schema, name))
         kind = self._tables[name].kind
@@ -239,6 +243,7 @@ class ResultsView(QWidget):
         self._console.say_problem(error)
         self._centre.setCurrentWidget(self._tabs)
 
+    @Slot()
     def _render(self) -> None:
         has_tables = any(one.kind == "table" for one in self._tables.values())
         if has_tables or self._tabs.count() > 1:
@@ -466,6 +471,7 @@ class ResultsView(QWidget):
         self._console.running_changed.connect(self._render)
         self._console.viewer.row_chosen.connect(self.inspector.show_row)
         self._console.viewer.row_opened.connect(self.inspector_wanted)
+        self._console.viewer.loading_changed.connect(self._render)
         self.inspector.file_wanted.connect(self.file_wanted)
         self.inspector.job_wanted.connect(self.job_wanted)
         self.inspector.rows_of_file_wanted.connect(self._on_rows_of_file_wanted)
