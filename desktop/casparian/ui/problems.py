@@ -225,6 +225,7 @@ class Banner(QFrame):
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._act = QPushButton()
         self._act.setObjectName(f"{name}_act")
+        self._act.setAccessibleName("Act on the problem")
         self._act.clicked.connect(self.acted)
         row.addWidget(self._sign)
         row.addWidget(self._text, 1)
@@ -242,6 +243,7 @@ class Banner(QFrame):
         self._sign.setAccessibleName(state)
         self._text.setText(shown_text(text))
         self._act.setText(act)
+        self._act.setAccessibleName(act or "Act on the problem")
         self._act.setVisible(bool(act))
         self.show()
 

@@ -269,8 +269,8 @@ class RecordTable(QTableView, Generic[R]):
         self.selectionModel().currentRowChanged.connect(self._on_row_changed)
         self.activated.connect(self._on_activated)
         model.modelReset.connect(self._on_model_reset)
-        model.dataChanged.connect(self._settle.start)
-        self.verticalScrollBar().valueChanged.connect(self._settle.start)
+        model.dataChanged.connect(self._on_scrolled)
+        self.verticalScrollBar().valueChanged.connect(self._on_scrolled)
 
     def _dress(self) -> None:
         self.setShowGrid(False)
@@ -345,6 +345,11 @@ class RecordTable(QTableView, Generic[R]):
     @override
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        self._settle.start()
+
+    @Slot()
+    def _on_scrolled(self) -> None:
+        # Not the timer's own slot: it would take the signal's number for its interval.
         self._settle.start()
 
     @Slot()

@@ -237,6 +237,7 @@ QComboBox:disabled, QSpinBox:disabled { background: @panel; color: @edge; border
 QComboBox::drop-down { border: none; width: 20px; }
 QComboBox::down-arrow { image: url(chevron @faint); width: 12px; height: 12px; }
 QComboBox QAbstractItemView { border: 1px solid @edge; }
+QSpinBox QLineEdit, QComboBox QLineEdit { border: none; background: transparent; padding: 0 4px; }
 QSpinBox::up-button, QSpinBox::down-button { border: none; background: transparent; width: 16px; }
 QSpinBox::up-arrow { image: url(chevron_up @faint); width: 10px; height: 10px; }
 QSpinBox::down-arrow { image: url(chevron @faint); width: 10px; height: 10px; }
