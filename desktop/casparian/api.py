@@ -112,7 +112,10 @@ class ParseContext(Protocol):
         """The size that the scan found."""
 
     def warn(self, message: str, offset: int | None = None) -> None:
-        """Record a problem of the file that is no row: it is cut short, its header is stale, ..."""
+        """Record what is to be known of the file although nothing of it is lost: its header is stale, ...
+
+        What is lost or damaged must be yielded as `Rejected`: only that makes a file partial.
+        """
 
     def progress(self, done_bytes: int) -> None:
         """Say how many bytes of the file are read; cheap, call it once per batch."""

@@ -200,10 +200,9 @@ def test_the_same_content_twice_is_read_once(hostile_services, case, run):
 
 
 def test_a_full_disk_fails_the_job_and_not_a_file(settings, case, run, monkeypatch):
-    from helpers import hostile
-
     from casparian import parsers
     from casparian.bootstrap import open_services
+    from helpers import hostile
 
     monkeypatch.setitem(parsers.BUILTIN, hostile.NAME, "helpers.hostile:HostileParser")
     services = open_services(

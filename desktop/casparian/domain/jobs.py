@@ -57,7 +57,7 @@ class JobFileState(StrEnum):
     WAITING = "waiting"
     DONE = "done"
     PARTIAL = "partial"
-    """Read, but some rows are in quarantine or the file is damaged."""
+    """Read, but some of it is in quarantine."""
     FAILED = "failed"
 
 

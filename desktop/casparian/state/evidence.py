@@ -474,6 +474,7 @@ def _file_rows(query: FileQuery) -> tuple[sa.Select[Any], sa.ColumnElement[str]]
     """The files of a query with what became of their content, and the expression of their status."""
     m = materializations.c
     done = (
+        # What a parser has to say of a file (`note`) does not make it partial: nothing of it is missing.
         sa.select(
             m.source_hash,
             sa.func.sum(m.accepted).label("accepted"),
@@ -490,11 +491,10 @@ def _file_rows(query: FileQuery) -> tuple[sa.Select[Any], sa.ColumnElement[str]]
         .subquery()
     )
     tagged = sa.exists().where(file_tags.c.file_id == files.c.id)
-    spoilt = (done.c.quarantined > 0) | (done.c.note != "")
     active = jobs.c.state.in_([one for one in JobState if not one.is_terminal])
     status = sa.case(
         (files.c.state != FileState.HASHED, sa.cast(files.c.state, sa.String)),
-        (done.c.source_hash.is_not(None), sa.case((spoilt, "partial"), else_="done")),
+        (done.c.source_hash.is_not(None), sa.case((done.c.quarantined > 0, "partial"), else_="done")),
         (active, "waiting"),
         (job_files.c.state == JobFileState.FAILED, "failed"),
         (jobs.c.state == JobState.FAILED, "failed"),
