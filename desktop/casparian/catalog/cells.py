@@ -79,7 +79,8 @@ def json(word: str, place: str) -> str:
     if word.startswith("list<"):
         each = f"e{word.count('<')}"  # lambdas within lambdas need names of their own
         inner = f"list_transform({place}, lambda {each}: {_or_null(json(word[5:-1], each))})"
-        return f"'[' || coalesce(list_aggregate({inner}, 'string_agg', ','), '') || ']'"
+        joined = f"coalesce(list_aggregate({inner}, 'string_agg', ','), '')"
+        return f"CASE WHEN {place} IS NOT NULL THEN '[' || {joined} || ']' END"
     if word.startswith("struct<"):
         return _struct(word, place)
     if word in {"boolean", "int64"} or word.startswith("decimal"):
@@ -235,24 +236,24 @@ def _xlsx_cell(word: str, place: str) -> str:
     return plain
 
 
-def _units(cell: str) -> str:
-    """The UTF-16 code units of a text: characters beyond the first plane take two."""
-    astral = f"length(regexp_replace({cell}, '[^\\x{{10000}}-\\x{{10FFFF}}]', '', 'g'))"
-    return f"(length({cell}) + {astral})"
+def _astral(cell: str) -> str:
+    """How many characters lie beyond the first plane: each takes two UTF-16 code units."""
+    return f"length(regexp_replace({cell}, '[^\\x{{10000}}-\\x{{10FFFF}}]', '', 'g'))"
 
 
 def _is_long(cell: str) -> str:
     # A text of no more bytes than the limit has no more units either: the rest is rarely asked.
     return (
         f"CASE WHEN strlen({cell}) <= {XLSX_CELL_CHARS} THEN false"
-        f" ELSE {_units(cell)} > {XLSX_CELL_CHARS} END"
+        f" ELSE length({cell}) + {_astral(cell)} > {XLSX_CELL_CHARS} END"
     )
 
 
 def _cut(cell: str) -> str:
+    """The beginning of a text that fits; with many characters of two units not quite all that would."""
     head = f"left({cell}, {XLSX_CELL_CHARS})"
-    room = f"{2 * XLSX_CELL_CHARS} - {_units(head)}"
-    return f"CASE WHEN {_is_long(cell)} THEN left({cell}, CAST({room} AS BIGINT)) ELSE {cell} END"
+    kept = f"greatest({XLSX_CELL_CHARS} - {_astral(head)}, {XLSX_CELL_CHARS // 2})"
+    return f"CASE WHEN {_is_long(cell)} THEN left({cell}, {kept}) ELSE {cell} END"
 
 
 def _xml(cell: str) -> str:

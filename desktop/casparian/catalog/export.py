@@ -369,8 +369,10 @@ class _Xlsx(_Writer):
         left: Sequence[memoryview],
     ) -> Sequence[memoryview]:
         """Fill one sheet; return the rows that were read and have no place in it any more."""
+        file.writelines(left[:SHEET_ROWS])
+        if len(left) > SHEET_ROWS:
+            return left[SHEET_ROWS:]
         room = SHEET_ROWS - len(left)
-        file.writelines(left)
         for data, batch in rows:
             if batch.num_rows <= room:
                 file.write(data)
@@ -577,7 +579,8 @@ _STYLES = (
     '<fills count="2"><fill><patternFill patternType="none"/></fill>'
     '<fill><patternFill patternType="gray125"/></fill></fills><borders count="1"><border/></borders>'
     '<cellStyleXfs count="1"><xf/></cellStyleXfs><cellXfs count="2"><xf/>'
-    '<xf fontId="1" applyFont="1"/></cellXfs></styleSheet>'
+    '<xf fontId="1" applyFont="1"/></cellXfs><cellStyles count="1">'
+    '<cellStyle name="Normal" xfId="0" builtinId="0"/></cellStyles></styleSheet>'
 )
 _WIDTHS = {"timestamp": 28, "timestamp_utc": 28, "string": 24, "json": 60}
 
