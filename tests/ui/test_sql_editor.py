@@ -29,7 +29,7 @@ def editor(qtbot, look):
 
 
 def names(editor):
-    return [line.split("   ")[0] for line in editor.offered()]
+    return [line.split("   ")[0].rstrip() for line in editor.offered()]
 
 
 def test_words_are_offered_while_they_are_typed(editor, qtbot) -> None:

@@ -109,6 +109,9 @@ class Grid(QTableView):
         self._frozen = QTableView(self)
         self._frozen.setObjectName(f"{name}_frozen")
         self._frozen.setAccessibleName("Frozen columns")
+        self._edge = QFrame(self)
+        self._edge.setProperty("look", "rule")
+        self._edge.hide()
         for view in (self, self._frozen):
             _set_up(view)
         self._set_up_frozen()
@@ -158,15 +161,28 @@ class Grid(QTableView):
         model, metrics = self.model(), self.fontMetrics()
         first, last = self._rows_on_screen()
         for column in range(model.columnCount()):
-            header = model.headerData(column, Qt.Orientation.Horizontal)
             texts = (
                 str(model.index(row, column).data() or "")[:_MOST_CHARS]
                 for row in range(first, min(last, first + _MEASURED_ROWS) + 1)
             )
             widest = max((metrics.horizontalAdvance(one) for one in texts), default=0)
             typed = metrics.horizontalAdvance("0") * least.get(column, 0)
-            named = QFontMetrics(self.horizontalHeader().font()).horizontalAdvance(f"{header} ↑1")
-            self.setColumnWidth(column, max(widest, typed, named) + 2 * _PADDING + 4)
+            room = max(widest, typed) + 2 * _PADDING + 4
+            self.setColumnWidth(column, max(room, self._header_width(column)))
+
+    def widen_to_header(self, column: int) -> None:
+        """Give a column the room that its header needs with the marks it has now."""
+        needed = self._header_width(column)
+        if self.columnWidth(column) < needed:
+            self.setColumnWidth(column, needed)
+
+    def _header_width(self, column: int) -> int:
+        model, header = self.model(), self.horizontalHeader()
+        text = model.headerData(column, Qt.Orientation.Horizontal)
+        mark = model.headerData(column, Qt.Orientation.Horizontal, Qt.ItemDataRole.DecorationRole)
+        icon = 0 if mark is None else self.style().pixelMetric(QStyle.PixelMetric.PM_SmallIconSize)
+        width = QFontMetrics(header.font()).horizontalAdvance(str(text))
+        return width + (icon + 6 if icon else 0) + 2 * _PADDING + 4
 
     # rows
 
@@ -287,11 +303,16 @@ class Grid(QTableView):
 
     def _lay_out_frozen(self) -> None:
         frozen = set(self.columns_in_order()[: self._frozen_count])
+        header = self._frozen.horizontalHeader()
+        # Showing a section announces a width of its own, which must not become that of the real one.
+        header.blockSignals(True)  # noqa: FBT003  (Qt's own signature)
         for column in range(self.horizontalHeader().count()):
             self._frozen.setColumnHidden(column, column not in frozen)
             if column in frozen:
                 self._frozen.setColumnWidth(column, self.columnWidth(column))
+        header.blockSignals(False)  # noqa: FBT003  (as above)
         self._frozen.setVisible(bool(frozen))
+        self._edge.setVisible(bool(frozen))
         self._place_frozen()
 
     def _frozen_width(self) -> int:
@@ -300,16 +321,18 @@ class Grid(QTableView):
     def _place_frozen(self) -> None:
         if self._frozen.isHidden():
             return
-        frame = self.frameWidth()
+        # The style gives every table a border, the frozen one too: it must not shift its cells.
+        frame, border = self.frameWidth(), self._frozen.frameWidth()
+        left, width = self.verticalHeader().width() + frame, self._frozen_width()
+        height = self.viewport().height() + self.horizontalHeader().height()
         self._frozen.horizontalHeader().setFixedHeight(self.horizontalHeader().height())
         self._frozen.setGeometry(
-            self.verticalHeader().width() + frame,
-            frame,
-            self._frozen_width(),
-            self.viewport().height() + self.horizontalHeader().height(),
+            left - border, frame - border, width + 2 * border, height + 2 * border
         )
+        self._edge.setGeometry(left + width - 1, frame, 2, height)
         self._frozen.verticalScrollBar().setValue(self.verticalScrollBar().value())
         self._frozen.raise_()
+        self._edge.raise_()
 
     def _on_resized(self, column: int, _old: int, width: int) -> None:
         if not self._frozen.isHidden() and not self._frozen.isColumnHidden(column):

@@ -60,7 +60,7 @@ _ACTIONS = (
     ("search", "Search everywhere in the rows", "Ctrl+Shift+F", "search", ""),
     ("filter", "Filter", "Ctrl+F", "filter", "Filter by the current column"),
     ("clear_filters", "Clear filters", "Ctrl+Shift+L", "", ""),
-    ("sort", "Sort by the current column", "Ctrl+Shift+O", "sort", ""),
+    ("sort", "Sort by the current column", "Ctrl+Alt+S", "sort", ""),
     ("columns", "Columns", "Ctrl+Shift+K", "columns", "Which columns are shown, and where"),
     (
         "lineage",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 
 from casparian.catalog.narrowing import narrowed
 from casparian.domain.cancel import CancelToken
+from casparian.domain.errors import CasparianError, UserProblem
 from casparian.domain.evidence import shown_text
 from casparian.ui import formats, icons, parts, theme
 from casparian.ui.problems import Banner
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from PySide6.QtGui import QAction
 
     from casparian.catalog.reader import View
-    from casparian.domain.errors import CasparianError
     from casparian.domain.evidence import Workspace
     from casparian.domain.results import TableInfo
     from casparian.services.results import ResultService
@@ -133,7 +133,9 @@ class SqlConsole(QWidget):
         self._state = parts.Elided(name="sql_state", look="faint")
         self._busy = QProgressBar()
         self._history = _History()
-        self._viewer = TableViewer(tasks, table_tools, "result")
+        self._viewer = TableViewer(
+            tasks, table_tools, "result", invitation="Run a query, and its rows stand here."
+        )
         self._build(tools)
         self._editor.run_requested.connect(self.run)
         self._history.chosen.connect(self.set_sql)
@@ -265,9 +267,10 @@ class SqlConsole(QWidget):
 
     def _on_failed(self, sql: str, error: CasparianError) -> None:
         self._token = None
-        self._banner.show_problem(error)
+        offset = error_offset(sql, error.detail)
+        self._banner.show_problem(error if offset is None else _without_excerpt(error))
         if sql == self._editor.sql():
-            self._editor.mark_error(error_offset(sql, error.detail))
+            self._editor.mark_error(offset)
         self._render()
         self._read_history()
 
@@ -323,6 +326,7 @@ class SqlConsole(QWidget):
         above.addWidget(self._history)
         above.setStretchFactor(0, 3)
         above.setStretchFactor(1, 2)
+        above.setChildrenCollapsible(False)
         below = QWidget()
         lower = QVBoxLayout(below)
         lower.setContentsMargins(0, 0, 0, 0)
@@ -339,6 +343,13 @@ class SqlConsole(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(split)
+
+
+def _without_excerpt(error: CasparianError) -> CasparianError:
+    """Leave away the line and the caret that DuckDB draws: the editor shows the place itself."""
+    said, _, excerpt = error.detail.partition("\nLINE ")
+    line = excerpt.partition(":")[0]
+    return UserProblem(error.title, f"{said.strip()} (line {line})", error.hint)
 
 
 def _cut_short(loaded: Loaded) -> str:
@@ -358,11 +369,14 @@ class _History(QFrame):
         super().__init__()
         self.setObjectName("sql_history")
         self.setAccessibleName("History of queries")
+        self.setMinimumWidth(240)
         self._search = parts.search_field("Find in the history", "history_search")
         self._list = QListWidget()
         self._list.setObjectName("history_list")
         self._list.setAccessibleName("Queries that were run")
         self._list.setUniformItemSizes(True)
+        self._list.setIconSize(QSize(16, 16))
+        self._list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         column = parts.margins(self, all_round=0, gap=0)
         holder = parts.row(self._search)
         holder.setContentsMargins(*[theme.GRID // 2] * 4)

@@ -52,6 +52,7 @@ _COLOURS: dict[Kind, theme.Token] = {
 }
 _TYPED_BEFORE_OFFERING = 2
 _MOST_OFFERED = 200
+_NAME_CHARS = 36
 
 
 class SqlHighlighter(QSyntaxHighlighter):
@@ -200,10 +201,9 @@ class SqlEditor(QPlainTextEdit):
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        inside = self.contentsRect()
-        self._numbers.setGeometry(
-            QRect(inside.left(), inside.top(), self.line_numbers_width(), inside.height())
-        )
+        inside = self.viewport().geometry()
+        left = self.contentsRect().left()
+        self._numbers.setGeometry(left, inside.top(), inside.left() - left, inside.height())
 
     def _mark(self) -> None:
         """Tint the current line and underline the error."""
@@ -244,6 +244,7 @@ class SqlEditor(QPlainTextEdit):
         self._offered.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._offered.setObjectName("sql_completion")
         self._offered.setAccessibleName("What may come next")
+        self._offered.setProperty("look", "card")
         self._offered.setFont(self.font())
         self._offered.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._offered.setUniformItemSizes(True)
@@ -263,7 +264,9 @@ class SqlEditor(QPlainTextEdit):
             return
         self._offer = offer
         self._offered.clear()
-        self._offered.addItems([_offer_line(one) for one in offer.suggestions[:_MOST_OFFERED]])
+        shown = offer.suggestions[:_MOST_OFFERED]
+        width = min(max(len(one.name) for one in shown), _NAME_CHARS)
+        self._offered.addItems([_offer_line(one, width) for one in shown])
         self._offered.setCurrentRow(0)
         self._show_offered()
 
@@ -277,7 +280,7 @@ class SqlEditor(QPlainTextEdit):
         height = rows * self._offered.sizeHintForRow(0) + 2 * self._offered.frameWidth() + 2
         width = min(max(self._offered.sizeHintForColumn(0) + 4 * theme.GRID, 240), 560)
         self._offered.resize(width, height)
-        area = self.cursorRect()
+        area = self.cursorRect(self._start_of_offer())
         below = self.viewport().mapToGlobal(area.bottomLeft())
         screen = self.screen().availableGeometry()
         if below.y() + height > screen.bottom():
@@ -286,15 +289,21 @@ class SqlEditor(QPlainTextEdit):
         self._offered.move(below)
         self._offered.show()
 
+    def _start_of_offer(self) -> QTextCursor:
+        """Return a cursor where what is offered would begin."""
+        cursor = self.textCursor()
+        if self._offer is not None:
+            cursor.setPosition(utf16_length(self.toPlainText()[: self._offer.start]))
+        return cursor
+
     def _take_offer(self) -> None:
         row, offer = self._offered.currentRow(), self._offer
         self._offered.hide()
         if offer is None or not 0 <= row < len(offer.suggestions):
             return
-        cursor = self.textCursor()
-        text = self.toPlainText()
-        typed = text[offer.start : _code_points(text, cursor.position())]
-        cursor.setPosition(cursor.position() - utf16_length(typed), QTextCursor.MoveMode.KeepAnchor)
+        end = self.textCursor().position()
+        cursor = self._start_of_offer()
+        cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
         cursor.insertText(_inserted(offer.suggestions[row]))
         self.setTextCursor(cursor)
 
@@ -380,8 +389,8 @@ def _code_points(text: str, position: int) -> int:
     )
 
 
-def _offer_line(one: Suggestion) -> str:
-    return f"{one.name}   {one.detail or one.kind}"
+def _offer_line(one: Suggestion, width: int) -> str:
+    return f"{one.name:<{width}}   {one.detail or one.kind}"
 
 
 def _inserted(one: Suggestion) -> str:

@@ -343,7 +343,7 @@ def _ranked(offered: Iterable[Suggestion], prefix: str) -> tuple[Suggestion, ...
         name = one.name.lower()
         if name.startswith(wanted):
             begin.setdefault((name, one.kind), one)
-        elif wanted in name and one.kind != "keyword":
+        elif wanted in name and one.kind in {"column", "table"}:
             contain.setdefault((name, one.kind), one)
     return (*begin.values(), *contain.values())
 

@@ -152,12 +152,19 @@ class TableViewer(QWidget):
     loading_changed = Signal(bool)
 
     def __init__(
-        self, tasks: Tasks, tools: Sequence[QAction], name: str, parent: QWidget | None = None
+        self,
+        tasks: Tasks,
+        tools: Sequence[QAction],
+        name: str,
+        parent: QWidget | None = None,
+        *,
+        invitation: str = "",
     ) -> None:
+        """Make an empty viewer; `invitation` is what it says as long as it was given nothing to show."""
         super().__init__(parent)
         self.setObjectName(name)
         self.setAccessibleName("Table")
-        self._tasks = tasks
+        self._tasks, self._invitation = tasks, invitation
         self._opener: Opener | None = None
         self._loaded: Loaded | None = None
         self._wanted = Shape()
@@ -183,6 +190,7 @@ class TableViewer(QWidget):
         self._build(name)
         self._lay_out(tools)
         self._connect()
+        self._render()
 
     # what others ask of it
 
@@ -457,6 +465,10 @@ class TableViewer(QWidget):
             self._search.setText(shape.search)
         narrowed = {one.column for one in shape.filters}
         self._model.mark([(one.column, one.descending) for one in shape.sort], frozenset(narrowed))
+        marked = narrowed | {one.column for one in shape.sort}
+        for at, one in enumerate(self._model.columns):
+            if one.name in marked:
+                self._grid.widen_to_header(at)
         is_busy = self._token is not None
         self._busy.setVisible(is_busy)
         self._cancel.setVisible(is_busy)
@@ -488,6 +500,8 @@ class TableViewer(QWidget):
         return " · ".join(parts_)
 
     def _empty_text(self, *, is_busy: bool) -> str:
+        if self._loaded is None and not is_busy:
+            return self._invitation
         if is_busy or self._loaded is None or self._loaded.rows:
             return ""
         if self._loaded.shape.narrows:
