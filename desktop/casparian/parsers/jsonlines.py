@@ -1,8 +1,8 @@
 """JSON records as tables: one for each layout of keys.
 
-The file is read twice: first to learn which keys there are and of what kinds their values, so that every
-batch has all columns and mixed kinds are told from the start; then for the rows. Records are taken apart
-only one level deep; what lies deeper stays the text that it is.
+The file is read twice, unless it is small: first to learn which keys there are and of what kinds their
+values, so that every batch has all columns and mixed kinds are told from the start; then for the rows.
+Records are taken apart only one level deep; what lies deeper stays the text that it is.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 import re
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute
 from typing_extensions import override
 
 from casparian.api import Batch, Layout, Output, ParseContext, Parser, Rejected
@@ -25,6 +26,9 @@ from casparian.parsers.text.times import FinerTimes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know only some of the overloads."""
+
 _OUTPUT = "jsonlines"
 _SPACE = b" \t\r\n\x1e"
 """Blanks, and the record separator of RFC 7464."""
@@ -32,6 +36,8 @@ _HEAD_BYTES = 1024 * 1024
 _HEAD_LINES = 20
 _LONGEST_BYTES = reading.LONGEST_LINE_BYTES
 _KEPT_BYTES = 8192
+_KEPT_FROM_FIRST_READING_BYTES = 4 * 1024 * 1024
+"""Records of a small file are kept, so that it need not be read again."""
 _MOST_COLUMNS = 2000
 _BATCH_ROWS = 20_000
 _BATCH_CELLS = 400_000
@@ -41,16 +47,25 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any = msgspec.json.Decoder(msgspec.Raw).decode
 _text = msgspec.json.Decoder(str).decode
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_STRING = rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*(["\n]|\\?\Z)'
-"""To its closing quote; or to the end of the line, which no string of JSON crosses, or of the buffer."""
-_TOKEN = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
-_TOKEN_AND_NEXT = re.compile(rb"(?:" + _STRING + rb"|[\[\]{}])(?=[ \t\r\n]*(.?))", re.DOTALL)
+_STRING = rb'"(?:[^"\\\n]++|\\.)*+"'
+_NEXT = re.compile(
+    rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+"
+    rb"(?:([\[\]{}])(?=[ \t\r\n]*+(.?))"
+    rb'|(")(?:[^"\\\n]++|\\.)*+(\n|\\?\Z)'
+    rb"|\Z)",
+    re.DOTALL,
+)
+"""Up to the next bracket outside of strings (1) and the first byte behind it that is no blank (2); or to a
+quote (3) whose string does not close by the end of the line, which no string of JSON crosses, or of the
+buffer (4)."""
+_KEYS = re.compile(rb"(" + _STRING + rb")(\s*:)?", re.DOTALL)
 _AGAIN = "\ud800"
 """Can be in no key, since no text holds it."""
 _QUOTE = ord('"')
 _ARRAY_END = ord("]")
 _OPENERS = {ord("}"): ord("{"), _ARRAY_END: ord("[")}
 _MOST_RESUMED = 100
+_MOST_SEEN = 1000
 
 
 class JsonLines(Parser):
@@ -98,16 +113,14 @@ class JsonLines(Parser):
                 f'The records are those of "{shape.member}"; beside it the file has '
                 + ", ".join(f'"{key}"' for key in shape.beside)
             )
-        columns = _Columns()
-        for found in _records(source, encoding, shape, lambda done: context.progress(done // 2)):
-            if isinstance(found.value, dict):
-                columns.see(found.value)
+        first = _records(source, encoding, shape, lambda done: context.progress(done // 2))
+        columns, found_again = _first_reading(first)
         table = columns.table(context)
 
         def progress(done: int) -> None:
             context.progress((context.size_bytes + done) // 2)
 
-        for found in _records(source, encoding, shape, progress):
+        for found in found_again or _records(source, encoding, shape, progress):
             if isinstance(found.value, dict):
                 yield from table.add(found, found.value)
             else:
@@ -280,15 +293,15 @@ def _outline(blocks: Iterable[bytes]) -> _Shape | None:
     lists: list[tuple[str, int]] = []
     ends: list[int] = []
     first, depth, end = -1, 0, 0
-    for offset, token, follows in _tokens(blocks):
-        end = offset + len(token)
-        if token.startswith(b'"'):
-            if depth == 1 and follows == b":":
-                keys.append(_key(token))
-        elif token in b"{[":
+    for base, found in _brackets(blocks):
+        offset = base + found.start(1)
+        end = offset + 1
+        if depth == 1:
+            keys += [_key(key) for key, colon in _KEYS.findall(found[0]) if colon]
+        if found[1] in b"{[":
             if not depth and first >= 0:
                 return None  # a second document
-            if depth == 1 and keys and token + follows == b"[{":
+            if depth == 1 and keys and found[1] + found[2] == b"[{":
                 lists.append((keys[-1], end))
             first = offset if first < 0 else first
             depth += 1
@@ -305,15 +318,18 @@ def _outline(blocks: Iterable[bytes]) -> _Shape | None:
     return _Shape("member", start, key, tuple(one for one in keys if one != key))
 
 
-def _tokens(blocks: Iterable[bytes]) -> Iterator[tuple[int, bytes, bytes]]:
-    """Strings and brackets with their offsets, and the first byte behind each that is no blank."""
+def _brackets(blocks: Iterable[bytes]) -> Iterator[tuple[int, re.Match[bytes]]]:
+    """The brackets outside of strings, as `_NEXT` finds them, and the offset of what it looked at."""
     held, base = b"", 0
     for block in chain(blocks, [b""]):
         held, at = held + block, 0
-        for found in _TOKEN_AND_NEXT.finditer(held):
-            if block and not found[2]:
+        for found in _NEXT.finditer(held):
+            if found[1]:
+                if block and not found[2]:
+                    break
+                yield base, found
+            elif found[4] != b"\n":
                 break
-            yield base + found.start(), found[0], found[2]
             at = found.end()
         held, base = held[at:], base + at
 
@@ -420,24 +436,26 @@ class _Elements:
 
     def _scan(self, *, is_last: bool) -> Iterator[_Found]:
         stack = self._stack
-        for found in _TOKEN.finditer(self._held, self._at):
-            mark = self._held[found.start()]
-            if mark == _QUOTE:
-                if found[1] not in {b'"', b"\n"} and not is_last:
-                    self._at = found.start()
+        for found in _NEXT.finditer(self._held, self._at):
+            if not found[1]:
+                if found[3] and found[4] != b"\n" and not is_last:
+                    self._at = found.start(3)
                     return
-            elif mark not in _OPENERS:
+                continue
+            at = found.start(1)
+            mark = self._held[at]
+            if mark not in _OPENERS:
                 if not stack:
-                    yield from self._gap(found.start())
-                    self._start = found.start()
+                    yield from self._gap(at)
+                    self._start = at
                 stack.append(mark)
             elif _OPENERS[mark] in stack:
                 while stack.pop() != _OPENERS[mark]:
                     pass
                 if not stack:
-                    yield self._element(found.end())
+                    yield self._element(at + 1)
             elif mark == _ARRAY_END and self._in_array:
-                yield from self._array_end(found.start())
+                yield from self._array_end(at)
                 return
         self._at = len(self._held)
 
@@ -535,9 +553,9 @@ _KIND_OF = {
     ord('"'): _STRINGS,
     ord("n"): 0,
 }
-_LOOKS_ALIKE = re.compile(
-    rb'"\s*(?:-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\s*"|(?:true|false)\s*"|[\[{\\])'
-)
+_LOOKS_ALIKE = rb'"\s*(?:-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\s*"|(?:true|false)\s*"|[\[{\\])'
+_looks_alike = re.compile(_LOOKS_ALIKE).match
+_may_be_odd = re.compile(rb'""|' + _LOOKS_ALIKE).search
 
 
 class _Columns:
@@ -545,18 +563,25 @@ class _Columns:
 
     def __init__(self) -> None:
         self._kinds: dict[str, int] = {}
+        self._seen: set[tuple[object, ...]] = set()
+        """Records whose values are of the kinds of these need no second look, unless strings may be odd."""
 
-    def see(self, fields: _Fields) -> None:
+    def see(self, fields: _Fields, data: bytes) -> None:
         """Take note of a record."""
         kinds = self._kinds
         if len(kinds) > _MOST_COLUMNS:
             return
+        alike = (*fields, *[value[0] for value in fields.values()])
+        if alike in self._seen and not _may_be_odd(data):
+            return
+        if len(self._seen) < _MOST_SEEN:
+            self._seen.add(alike)
         for key, value in fields.items():
             kind = _KIND_OF[value[0]]
             if kind == _STRINGS:
                 if value == b'""':
                     kind |= _EMPTY_STRINGS
-                elif _LOOKS_ALIKE.match(value):
+                elif _looks_alike(value):
                     kind |= _LOOK_ALIKES
             kinds[key] = kinds.get(key, 0) | kind
 
@@ -582,6 +607,18 @@ class _Columns:
         return table
 
 
+def _first_reading(records: Iterator[_Found]) -> tuple[_Columns, list[_Found]]:
+    """The columns that the records have; and the records, if they are few enough to be kept."""
+    columns, kept, size = _Columns(), [], 0
+    for found in records:
+        if isinstance(found.value, dict):
+            columns.see(found.value, found.data)
+        size += len(found.data)
+        if size <= _KEPT_FROM_FIRST_READING_BYTES:
+            kept.append(found)
+    return columns, kept if size <= _KEPT_FROM_FIRST_READING_BYTES else []
+
+
 class _Table:
     """The rows of a file, gathered into batches.
 
@@ -597,7 +634,7 @@ class _Table:
         self.finer_times = FinerTimes()
         self._is_whole = not kinds
         kinds = kinds or {"record": _NESTED}
-        self._texts = {key: _as_text(kind) for key, kind in kinds.items()}
+        self._kinds = kinds
         self._layout = Layout(self.columns, name)
         tried = [_tried(kind) for kind in kinds.values()]
         self._schema = pa.schema(
@@ -607,13 +644,13 @@ class _Table:
             )
         )
         self._limit = max(100, min(_BATCH_ROWS, _BATCH_CELLS // len(self.columns)))
-        self._rows: list[_Fields] = []
+        self._rows: list[tuple[bytes | None, ...]] = []
         self._positions: list[int] = []
         self._bytes = 0
 
     def add(self, found: _Found, fields: _Fields) -> Iterator[Batch]:
         """Add a record; gives a batch when there are enough."""
-        self._rows.append({"record": found.data} if self._is_whole else fields)
+        self._rows.append((found.data,) if self._is_whole else tuple(map(fields.get, self._kinds)))
         self._positions.append(found.position)
         self._bytes += len(found.data)
         if len(self._rows) >= self._limit or self._bytes >= _BATCH_BYTES:
@@ -624,8 +661,10 @@ class _Table:
         if not self._rows:
             return
         columns = [
-            pa.array([text(row.get(key)) for row in self._rows], pa.string())
-            for key, text in self._texts.items()
+            _texts(values, kinds)
+            for values, kinds in zip(
+                zip(*self._rows, strict=True), self._kinds.values(), strict=True
+            )
         ]
         rows = pa.RecordBatch.from_arrays(columns, schema=self._schema)
         self.finer_times.see(rows)
@@ -644,13 +683,12 @@ def _tried(kinds: int) -> str:
     return {0: "string", _NUMBERS: "int64,float64", _BOOLEANS: "boolean"}.get(kinds, "json")
 
 
-def _as_text(kinds: int) -> Callable[[bytes | None], str | None]:
-    """How the values of a column become text."""
-    return _unquoted if kinds & _STRINGS and _tried(kinds) != "json" else _as_written
-
-
-def _as_written(value: bytes | None) -> str | None:
-    return None if value is None or value == b"null" else value.decode()
+def _texts(values: tuple[bytes | None, ...], kinds: int) -> Any:
+    """The JSON of values as the text of a column of these kinds."""
+    if not kinds & _STRINGS or _tried(kinds) == "json":
+        written = pa.array(values, pa.binary()).cast(pa.string())
+        return pc.if_else(pc.equal(written, "null"), pa.scalar(None, pa.string()), written)
+    return pa.array([_unquoted(value) for value in values], pa.string())
 
 
 def _unquoted(value: bytes | None) -> str | None:
