@@ -39,6 +39,7 @@ TYPE_KEY = b"cf.type"
 says that the values are known to be of that type, where the Arrow type alone cannot say so (`json`)."""
 
 _SHOWN_CHARACTERS = 80
+_TRUE = pa.scalar(True)  # noqa: FBT003  (Arrow's own). Made once: making one costs an import that fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ def check(rows: pa.RecordBatch, contract: Contract, raw: pa.StringArray | None =
 
     accepted = pa.RecordBatch.from_arrays(arrays, schema=_as_given(contract.schema, arrays))
     if not bad:
-        return Checked(accepted, pa.repeat(pa.scalar(True), rows.num_rows), [])  # noqa: FBT003
+        return Checked(accepted, pa.repeat(_TRUE, rows.num_rows), [])
     mask = [True] * rows.num_rows
     for row in bad:
         mask[row] = False

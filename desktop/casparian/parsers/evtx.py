@@ -28,8 +28,9 @@ import re
 import struct
 import zlib
 from array import array
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict, cast
 
 import msgspec
@@ -41,7 +42,7 @@ from typing_extensions import override
 from casparian.api import Batch, Column, Output, ParseContext, Parser, ParserFault, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 pc: Any = pyarrow.compute
 """Untyped: the stubs know only some of the overloads."""
@@ -108,8 +109,11 @@ _PLACES = {
 
 _NAMESPACE = "http://schemas.microsoft.com/win/2004/08/events/event"
 _GUIDS = frozenset({"activity_id", "related_activity_id", "provider_guid"})
-_BATCH_RECORDS = 4_096
-_BATCH_CHARACTERS = 16 * 1024 * 1024
+_TIMES = frozenset({"time", "written_time"})
+"""The library writes years beyond 9999 with a sign."""
+_GROUP_RECORDS = 256
+_BATCH_RECORDS = 2_048
+_BATCH_BYTES = 8 * 1024 * 1024
 
 
 class EvtxParser(Parser):
@@ -253,125 +257,135 @@ def _records(parser: PyEvtxParser) -> Iterator[_Given]:
     return cast("Iterator[_Given]", parser.records_json())
 
 
-@dataclass(slots=True)
 class _Rows:
-    """Records on their way into a batch."""
+    """Records of the common shape on their way into a batch.
 
-    ordinals: list[int] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    times: list[str] = field(default_factory=list)
-    events: list[_Event] = field(default_factory=list)
-    odd: list[_Odd] = field(default_factory=list)
-    characters: int = 0
+    They are decoded and taken apart a few hundred at a time, while they are in the processor's cache;
+    what is kept of them until there are enough for a batch is little.
+    """
 
-    def take(self, ordinal: int, record: _Given) -> None:
-        """Take a record as the library gives it."""
-        text = record["data"]
-        self.characters += len(text)
-        try:
-            self.events.append(_decode(text).event)
-        except (msgspec.MsgspecError, RecursionError):
-            self.odd.append(_Odd(ordinal, text, record["event_record_id"], record["timestamp"]))
-        else:
-            self.ordinals.append(ordinal)
-            self.texts.append(text)
-            self.ids.append(record["event_record_id"])
-            self.times.append(record["timestamp"])
+    def __init__(self) -> None:
+        self.events: list[_Event] = []
+        """Decoded, not yet taken apart."""
+        self.ordinals: list[int] = []
+        self.ids: list[int] = []
+        self.written: list[str] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in _NAMES}
+        self._payloads: list[bytes] = []
+        self._payload_sizes: list[int] = []
+        self._extra: dict[int, dict[str, Any]] = {}
 
     @property
     def is_full(self) -> bool:
         """Whether it is time for a batch."""
-        return (
-            len(self.events) >= _BATCH_RECORDS
-            or len(self.odd) >= _BATCH_RECORDS
-            or self.characters >= _BATCH_CHARACTERS
-        )
+        size = sum(map(len, self._payloads))
+        return len(self._payload_sizes) >= _BATCH_RECORDS or size >= _BATCH_BYTES
 
-    def batches(self) -> Iterator[Batch | Rejected]:
-        """The records as batches: those of the common shape, then the odd ones."""
-        odd = self.odd
-        if self.events:
-            try:
-                yield self._typed()
-            except (OverflowError, pa.ArrowException, _NotCommonError):
-                # A number beyond 64 bits, a year beyond 9999: let the contract look at each cell.
-                common = map(_Odd, self.ordinals, self.texts, self.ids, self.times)
-                odd = sorted([*common, *odd], key=lambda one: one.ordinal)
-        if odd:
-            yield from _odd_batch(odd)
+    def settle(self) -> None:
+        """Take the decoded records apart."""
+        events, columns = self.events, self._columns
+        systems = [event.system for event in events]
+        columns["computer"] += [one.computer for one in systems]
+        columns["channel"] += [one.channel for one in systems]
+        columns["level"] += [one.level for one in systems]
+        columns["task"] += [one.task for one in systems]
+        columns["opcode"] += [one.opcode for one in systems]
+        columns["keywords"] += [one.keywords for one in systems]
+        columns["version"] += [one.version for one in systems]
+        ids = [one.event_id for one in systems]
+        columns["event_id"] += [one.text if isinstance(one, _EventId) else one for one in ids]
+        columns["qualifiers"] += [
+            one.attributes.qualifiers if isinstance(one, _EventId) else None for one in ids
+        ]
+        columns["time"] += [
+            one.time_created.attributes.time if one.time_created else None for one in systems
+        ]
+        columns["user_sid"] += [
+            one.security.attributes.user_id if one.security else None for one in systems
+        ]
+        providers = [one.provider.attributes if one.provider else _NO_PROVIDER for one in systems]
+        columns["provider_name"] += [one.name for one in providers]
+        columns["provider_guid"] += [one.guid for one in providers]
+        columns["event_source_name"] += [one.event_source_name for one in providers]
+        processes = [one.execution.attributes if one.execution else _NO_PROCESS for one in systems]
+        columns["process_id"] += [one.process_id for one in processes]
+        columns["thread_id"] += [one.thread_id for one in processes]
+        links = [one.correlation.attributes if one.correlation else _NO_LINK for one in systems]
+        columns["activity_id"] += [one.activity_id for one in links]
+        columns["related_activity_id"] += [one.related_activity_id for one in links]
+        self._settle_ids([one.record_id for one in systems])
+        self._settle_payloads(events)
+        events.clear()
 
-    def _typed(self) -> Batch:
-        events, systems = self.events, [event.system for event in self.events]
-        providers = [s.provider.attributes if s.provider else _NO_PROVIDER for s in systems]
-        links = [s.correlation.attributes if s.correlation else _NO_LINK for s in systems]
-        processes = [s.execution.attributes if s.execution else _NO_PROCESS for s in systems]
-        ids = [s.event_id for s in systems]
-        arrays = {
-            "time": _times(
-                [s.time_created.attributes.time if s.time_created else None for s in systems]
-            ),
-            "computer": _repeated([s.computer for s in systems]),
-            "channel": _repeated([s.channel for s in systems]),
-            "provider_name": _repeated([one.name for one in providers]),
-            "event_id": _ints([one.text if isinstance(one, _EventId) else one for one in ids]),
-            "level": _ints([s.level for s in systems]),
-            "user_sid": _repeated(
-                [s.security.attributes.user_id if s.security else None for s in systems]
-            ),
-            "event_data": _payloads(events),
-            "record_id": _ints(self.ids),
-            "task": _ints([s.task for s in systems]),
-            "opcode": _ints([s.opcode for s in systems]),
-            "keywords": _repeated([s.keywords for s in systems]),
-            "version": _ints([s.version for s in systems]),
-            "qualifiers": _ints(
-                [one.attributes.qualifiers if isinstance(one, _EventId) else None for one in ids]
-            ),
-            "process_id": _ints([one.process_id for one in processes]),
-            "thread_id": _ints([one.thread_id for one in processes]),
-            "activity_id": _guids([one.activity_id for one in links]),
-            "related_activity_id": _guids([one.related_activity_id for one in links]),
-            "provider_guid": _guids([one.guid for one in providers]),
-            "event_source_name": _repeated([one.event_source_name for one in providers]),
-            "written_time": _written_times(self.times),
-            "extra": _other_ids(self.ids, [s.record_id for s in systems]),
-        }
-        rows = pa.RecordBatch.from_arrays([arrays[name] for name in _NAMES], schema=_TYPED)
+    def _settle_ids(self, in_system: list[int | None]) -> None:
+        """Forwarded events keep the number that they had where they come from."""
+        start = len(self._payload_sizes)
+        given = self.ids[start:]
+        if given != in_system:
+            for at, (one, other) in enumerate(zip(given, in_system, strict=True), start):
+                if other not in {one, None}:
+                    self._extra.setdefault(at, {})["System/EventRecordID"] = other
+
+    def _settle_payloads(self, events: list[_Event]) -> None:
+        payloads = [event.event_data for event in events]
+        for at, event in enumerate(events):
+            if event.user_data is not _NONE:
+                if event.event_data is _NONE:
+                    payloads[at] = event.user_data
+                else:
+                    extra = self._extra.setdefault(at + len(self._payload_sizes), {})
+                    extra["UserData"] = event.user_data
+        sizes = [memoryview(payload).nbytes for payload in payloads]
+        for at, size in enumerate(sizes):
+            if size == len(b"null") and bytes(payloads[at]) == b"null":
+                payloads[at], sizes[at] = _NONE, 0
+        self._payloads.append(b"".join(payloads))
+        self._payload_sizes += sizes
+
+    def batch(self) -> Batch:
+        """The records as a typed batch, or as text where a value does not fit its column's type."""
+        columns = self._columns
+        columns["record_id"] = self.ids
+        columns["written_time"] = self.written
+        rest = {"event_data": self._event_data(), "extra": self._extra_column()}
+        try:
+            arrays = [
+                rest[name] if name in rest else _BUILD[name](columns[name]) for name in _NAMES
+            ]
+            rows = pa.RecordBatch.from_arrays(arrays, schema=_TYPED)
+        except (OverflowError, pa.ArrowException):
+            # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
+            arrays = [rest[name] if name in rest else _texts(columns[name]) for name in _NAMES]
+            rows = pa.RecordBatch.from_arrays(arrays, names=_NAMES)
         return Batch(_TABLE, rows, pa.array(self.ordinals, pa.int64()))
 
+    def _event_data(self) -> pa.Array[Any]:
+        """The payloads, put together as Arrow has text: one buffer, offsets, and a bit for each."""
+        sizes = self._payload_sizes
+        offsets = pa.array(list(accumulate(sizes, initial=0)), pa.int32())
+        present = pa.array([size > 0 for size in sizes], pa.bool_())
+        text = pa.py_buffer(b"".join(self._payloads))
+        count = len(sizes)
+        return pa.StringArray.from_buffers(count, _values(offsets), text, _values(present))
 
-_NO_PROVIDER = _ProviderAttributes()
-_NO_LINK = _CorrelationAttributes()
-_NO_PROCESS = _ExecutionAttributes()
-_REPEATED = pa.dictionary(pa.int32(), pa.string())
-_TYPED = pa.schema(
-    [
-        pa.field(
-            column.name,
-            {
-                "timestamp_utc": pa.timestamp("us", tz="UTC"),
-                "int64": pa.int64(),
-                "string": _REPEATED,
-                "json": pa.string(),
-            }[column.type],
-            metadata={"cf.type": column.type},
-        )
-        for column in _COLUMNS
-    ]
-)
+    def _extra_column(self) -> pa.Array[Any]:
+        count = len(self._payload_sizes)
+        if not self._extra:
+            return pa.nulls(count, pa.string())
+        texts = {at: msgspec.json.encode(extra) for at, extra in self._extra.items()}
+        return pa.array([texts.get(at) for at in range(count)], pa.string())
 
 
-class _NotCommonError(Exception):
-    """A record has both EventData and UserData."""
+def _values(array: pa.Array[Any]) -> pa.Buffer:
+    return cast("pa.Buffer", array.buffers()[1])
 
 
-def _ints(values: Sequence[int | None]) -> pa.Int64Array:
+def _ints(values: Sequence[int | None]) -> pa.Array[Any]:
     return pa.array(values, pa.int64())
 
 
 def _repeated(values: Sequence[str | None]) -> pa.Array[Any]:
-    return pa.array(values, pa.string()).dictionary_encode()
+    return pa.array(values, pa.dictionary(pa.int32(), pa.string()))
 
 
 def _guids(values: Sequence[str | None]) -> pa.Array[Any]:
@@ -386,46 +400,45 @@ def _guids(values: Sequence[str | None]) -> pa.Array[Any]:
 _GUID = re.compile(r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?")
 
 
-def _plain_guid(text: str | None) -> str | None:
-    found = _GUID.fullmatch(text or "")
+@lru_cache(maxsize=4096)
+def _plain_guid(text: str) -> str:
+    found = _GUID.fullmatch(text)
     return found[1].lower() if found else text
 
 
 def _times(values: Sequence[str | None]) -> pa.Array[Any]:
-    return pa.array(values, pa.string()).cast(pa.timestamp("us", tz="UTC"))
+    return pa.array(values, pa.string()).cast(_INSTANT)
 
 
 def _written_times(values: Sequence[str]) -> pa.Array[Any]:
     # 2016-07-08T18:12:51.6816408Z UTC, with up to seven digits: FILETIME has ticks of 100 ns.
     texts = pc.binary_slice(pa.array(values, pa.binary()), 0, 26).cast(pa.string())
     plain: pa.Array[Any] = pc.ascii_rtrim(texts, "Z UTC")
-    return plain.cast(pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC"))
+    return plain.cast(pa.timestamp("us")).cast(_INSTANT)
 
 
-def _payloads(events: Sequence[_Event]) -> pa.Array[Any]:
-    texts: list[bytes | None] = [bytes(event.event_data) for event in events]
-    for at, event in enumerate(events):
-        if event.user_data is not _NONE:
-            if event.event_data is not _NONE:
-                raise _NotCommonError
-            texts[at] = bytes(event.user_data)
-    nothing = (b"", b"null")
-    return pa.array([None if one in nothing else one for one in texts], pa.binary()).view(
-        pa.string()
-    )
+def _texts(values: Sequence[Any]) -> pa.Array[Any]:
+    """Values as the text they were; that of a year beyond 9999 has a sign before it."""
+    texts = [None if value is None else str(value).removeprefix("+") for value in values]
+    return pa.array(texts, pa.string())
 
 
-def _other_ids(ids: Sequence[int], in_system: Sequence[int | None]) -> pa.Array[Any]:
-    """`extra` of the common shape: forwarded events keep the number that they had at their source."""
-    if ids == in_system:
-        return pa.nulls(len(ids), pa.string())
-    return pa.array(
-        [
-            None if other is None or other == one else f'{{"System/EventRecordID":{other}}}'
-            for one, other in zip(ids, in_system, strict=True)
-        ],
-        pa.string(),
-    )
+_INSTANT = pa.timestamp("us", tz="UTC")
+_FORMS: dict[str, tuple[pa.DataType, Callable[[Any], pa.Array[Any]]]] = {
+    "int64": (pa.int64(), _ints),
+    "string": (pa.dictionary(pa.int32(), pa.string()), _repeated),
+    "timestamp_utc": (_INSTANT, _times),
+    "json": (pa.string(), _texts),
+}
+_TYPED = pa.schema(
+    [pa.field(one.name, _FORMS[one.type][0], metadata={"cf.type": one.type}) for one in _COLUMNS]
+)
+_BUILD = {one.name: _FORMS[one.type][1] for one in _COLUMNS}
+_BUILD |= {"written_time": _written_times} | dict.fromkeys(_GUIDS, _guids)
+
+_NO_PROVIDER = _ProviderAttributes()
+_NO_LINK = _CorrelationAttributes()
+_NO_PROCESS = _ExecutionAttributes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,9 +446,9 @@ class _Odd:
     """A record of another shape than most."""
 
     ordinal: int
-    text: str
-    record_id: int
-    written: str
+    event_record_id: int
+    timestamp: str
+    data: str
 
 
 def _odd_batch(odd: Sequence[_Odd]) -> Iterator[Batch | Rejected]:
@@ -444,8 +457,8 @@ def _odd_batch(odd: Sequence[_Odd]) -> Iterator[Batch | Rejected]:
         try:
             rows.append(_taken_apart(one))
         except (msgspec.MsgspecError, RecursionError) as error:
-            message = f"Record {one.record_id} came as JSON that does not hold: {error}"
-            yield Rejected(_TABLE, one.ordinal, "bad_json", message, one.text.encode())
+            message = f"Record {one.event_record_id} came as JSON that does not hold: {error}"
+            yield Rejected(_TABLE, one.ordinal, "bad_json", message, one.data.encode())
         else:
             kept.append(one)
     arrays = [pa.array([row.get(name) for row in rows], pa.string()) for name in _NAMES]
@@ -453,40 +466,51 @@ def _odd_batch(odd: Sequence[_Odd]) -> Iterator[Batch | Rejected]:
         _TABLE,
         pa.RecordBatch.from_arrays(arrays, names=_NAMES),
         pa.array([one.ordinal for one in kept], pa.int64()),
-        raw=pa.array([one.text for one in kept], pa.string()),
+        raw=pa.array([one.data for one in kept], pa.string()),
     )
 
 
 def _taken_apart(one: _Odd) -> dict[str, str]:
     """The texts of a record's columns, found by their places; what has no place goes to `extra`."""
-    row: dict[str, str] = {
-        "record_id": str(one.record_id),
-        "written_time": one.written.removeprefix("+"),
-    }
-    extra: dict[str, Any] = {}
-    record = msgspec.json.decode(one.text, type=dict[str, dict[str, msgspec.Raw]])
+    record = msgspec.json.decode(one.data, type=dict[str, dict[str, msgspec.Raw]])
     event = record.pop("Event", {})
-    extra.update(record)
-    if (payload := event.pop("EventData", None) or event.pop("UserData", None)) is not None:
-        text = bytes(payload).decode()
-        row.update({} if text == "null" else {"event_data": text})
-    for element, raw in _members(event.pop("System", _NONE), extra, "System"):
-        for attribute, value in _leaves(msgspec.json.decode(raw)):
-            column = _PLACES.get((element, attribute))
-            text = _scalar(value)
-            if column and text is not None:
-                row[column] = text
-            elif value is not None and (element, text) != ("EventRecordID", str(one.record_id)):
-                extra[f"System/{element}{attribute and '/@'}{attribute}"] = value
+    extra: dict[str, Any] = dict(record)
+    row = {
+        "record_id": str(one.event_record_id),
+        "written_time": one.timestamp,
+        **_payload(event),
+        **_system(event.pop("System", _NONE), one, extra),
+    }
     for name, raw in event.items():
         value = msgspec.json.decode(raw)
         if value not in (None, {"xmlns": _NAMESPACE}):
             extra[name] = value
-    row.update({name: _plain_guid(row[name]) or "" for name in _GUIDS & row.keys()})
-    if time := row.get("time"):
-        row["time"] = time.removeprefix("+")
-    if extra:
-        row["extra"] = msgspec.json.encode(extra).decode()
+    row |= {name: row[name].removeprefix("+") for name in _TIMES & row.keys()}
+    row |= {name: _plain_guid(row[name]) for name in _GUIDS & row.keys()}
+    return row | ({"extra": msgspec.json.encode(extra).decode()} if extra else {})
+
+
+def _payload(event: dict[str, msgspec.Raw]) -> dict[str, str]:
+    """EventData, or else UserData; what is taken is gone from the event."""
+    for name in ("EventData", "UserData"):
+        if bytes(event.get(name, _NONE)) not in {b"", b"null"}:
+            return {"event_data": bytes(event.pop(name)).decode()}
+    return {}
+
+
+def _system(raw: msgspec.Raw, one: _Odd, extra: dict[str, Any]) -> dict[str, str]:
+    row: dict[str, str] = {}
+    for element, part in _members(raw, extra, "System"):
+        for attribute, value in _leaves(msgspec.json.decode(part)):
+            column = _PLACES.get((element, attribute))
+            text = _scalar(value)
+            if column and text is not None:
+                row[column] = text
+            elif value is not None and (element, text) != (
+                "EventRecordID",
+                str(one.event_record_id),
+            ):
+                extra[f"System/{element}{attribute and '/@'}{attribute}"] = value
     return row
 
 
@@ -530,6 +554,7 @@ class _Reading:
         self._log = log
         self._context = context
         self._rows = _Rows()
+        self._odd: list[_Odd] = []
         self._ordinal = 0
 
     def items(self) -> Iterator[Batch | Rejected]:
@@ -538,6 +563,7 @@ class _Reading:
         yield from self._read_chunks()
         yield from self._read_cut_chunk()
         yield from self._flush()
+        yield from self._flush_odd()
 
     def _read_chunks(self) -> Iterator[Batch | Rejected]:
         records = _records(PyEvtxParser(self._log.view(), validate_checksums=True))
@@ -547,25 +573,50 @@ class _Reading:
                 yield from self._read_records(records)
             except RuntimeError as error:
                 failures += 1
-                yield from self._flush()
                 yield from self._failed(str(error))
             else:
                 return
 
     def _read_records(self, records: Iterator[_Given]) -> Iterator[Batch | Rejected]:
-        for record in records:
-            self._take(record)
+        while self._take(islice(records, _GROUP_RECORDS)):
             if self._rows.is_full:
                 yield from self._flush()
                 self._context.progress(self._log.done_bytes)
+            if len(self._odd) >= _BATCH_RECORDS:
+                yield from self._flush_odd()
 
-    def _take(self, record: _Given) -> None:
-        self._ordinal += 1
-        self._rows.take(self._ordinal, record)
+    def _take(self, records: Iterable[_Given]) -> bool:
+        """Take records as the library gives them; whether there were any.
+
+        Raises:
+            RuntimeError: the library failed on one; those before it are taken.
+        """
+        before = ordinal = self._ordinal
+        rows = self._rows
+        try:
+            for record in records:
+                ordinal += 1
+                try:
+                    rows.events.append(_decode(record["data"]).event)
+                except (msgspec.MsgspecError, RecursionError):
+                    self._odd.append(_Odd(ordinal, **record))
+                else:
+                    rows.ordinals.append(ordinal)
+                    rows.ids.append(record["event_record_id"])
+                    rows.written.append(record["timestamp"])
+        finally:
+            self._ordinal = ordinal
+            rows.settle()
+        return ordinal > before
 
     def _flush(self) -> Iterator[Batch | Rejected]:
-        rows, self._rows = self._rows, _Rows()
-        return rows.batches()
+        if self._rows.ordinals:
+            rows, self._rows = self._rows, _Rows()
+            yield rows.batch()
+
+    def _flush_odd(self) -> Iterator[Batch | Rejected]:
+        odd, self._odd = self._odd, []
+        return _odd_batch(odd)
 
     def _failed(self, message: str) -> Iterator[Batch | Rejected]:
         if found := _CHUNK_ERROR.match(message):
@@ -593,9 +644,7 @@ class _Reading:
             chunk.offset,
         )
         records, errors = chunk.records()
-        for record in records:
-            self._take(record)
-        yield from self._flush()
+        self._take(records)
         yield from self._unread(chunk, records, errors)
 
     def _read_cut_chunk(self) -> Iterator[Batch | Rejected]:
