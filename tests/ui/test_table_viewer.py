@@ -24,7 +24,7 @@ from casparian.domain.errors import EnvironmentProblem
 from casparian.domain.results import CommittedTable, Filter, Sort, ViewSpec
 from casparian.ui.table_model import MAX_ROWS
 from casparian.ui.table_viewer import Shape, TableViewer
-from helpers.fake_results import FakeView
+from helpers.fake_results import FakeView, view_of
 from helpers.tables import Case, written
 
 COLUMNS = [("number", "int64"), ("name", "string"), ("note", "string")]
@@ -417,4 +417,20 @@ def test_sorting_ten_million_rows_shows_the_first_at_once_and_the_last_in_time(
     viewer.grid.go_to(9_999_999)
     qtbot.waitUntil(lambda: viewer.model.is_here(9_999_999), timeout=60_000)
     assert viewer.model.index(9_999_999, 0).data() == "0"
+    assert stalls.longest_ms < 100, stalls.where
+
+
+def test_a_table_of_two_thousand_columns_opens_without_holding_up_the_window(
+    open_viewer, qtbot, stalls
+) -> None:
+    values = pa.array([f"value {at}" for at in range(1_000)])
+    table = pa.table([values] * 2_000, [f"column_{at}" for at in range(2_000)])
+    view = view_of(table, *["string"] * 2_000)
+    stalls.start()
+    viewer = open_viewer(lambda _shape, _token: view)
+    viewer.grid.go_to(900)
+    qtbot.waitUntil(lambda: viewer.model.is_here(900))
+    viewer.toggle_lineage()
+    viewer.grid.horizontalScrollBar().setValue(viewer.grid.horizontalScrollBar().maximum())
+    qtbot.wait(50)
     assert stalls.longest_ms < 100, stalls.where

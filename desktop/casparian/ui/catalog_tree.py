@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -67,6 +67,7 @@ class CatalogTree(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("catalog")
+        self._tables: tuple[TableInfo, ...] = ()
         self._search = parts.search_field("Find a table or a column", "catalog_search")
         self._tree = _Tree()
         self._tree.setObjectName("catalog_tree")
@@ -94,6 +95,7 @@ class CatalogTree(QWidget):
 
     def show_tables(self, tables: Sequence[TableInfo]) -> None:
         """Show these tables; what was open or current stays so."""
+        self._tables = tuple(tables)
         opened = {self._key(item) for item in self._items() if item.isExpanded()}
         current = self._tree.currentItem()
         chosen = self._key(current) if current else ""
@@ -147,6 +149,13 @@ class CatalogTree(QWidget):
             for item in self._items()
             if not item.isHidden() and item.data(0, _COLUMN) is None
         ]
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.PaletteChange:
+            # Items keep the colours they were made with.
+            self.show_tables(self._tables)
 
     def _items(self) -> Iterator[QTreeWidgetItem]:
         waiting = _children(self._tree.invisibleRootItem())[::-1]

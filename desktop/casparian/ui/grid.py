@@ -34,8 +34,11 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from casparian.ui import theme
+from casparian.ui.table_model import PAGE_ROWS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from casparian.ui.table_model import TableModel
 
 _PADDING = theme.GRID
@@ -43,6 +46,9 @@ _NARROWEST_CHAR = 3
 """No character of the font is narrower, px: more of a text than width / this cannot be seen."""
 _MOST_CHARS = 48
 _MEASURED_ROWS = 64
+_MEASURED_CELLS = 2_000
+_FITTED_COLUMNS = 200
+"""Columns that get a width of their own; to measure thousands would hold up the window."""
 
 
 class _CellPainter(QStyledItemDelegate):
@@ -134,6 +140,7 @@ class Grid(QTableView):
     def freeze(self, columns: int) -> None:
         """Keep so many of the first visible columns in sight; 0 lets all of them scroll."""
         self._frozen_count = columns
+        self._on_moved(0, 0, 0)
         self._lay_out_frozen()
 
     @property
@@ -147,24 +154,27 @@ class Grid(QTableView):
         order = (header.logicalIndex(visual) for visual in range(header.count()))
         return [one for one in order if not header.isSectionHidden(one)]
 
-    def set_column_shown(self, column: int, *, shown: bool) -> None:
-        """Show or hide a column."""
-        self.setColumnHidden(column, not shown)
+    def show_columns(self, shown: Sequence[bool]) -> None:
+        """Show those columns whose place, by logical index, holds True; hide the others."""
+        for column, is_shown in enumerate(shown):
+            if self.isColumnHidden(column) is is_shown:
+                self.setColumnHidden(column, not is_shown)
         self._lay_out_frozen()
 
     def fit_columns(self, least: dict[int, int]) -> None:
-        """Give each column a width that fits its header and the rows on screen.
+        """Give each column a width that fits its header and what the first page holds.
 
         Args:
-            least: for a column whose type tells more than the rows on screen, the characters it needs.
+            least: by logical index, the characters that a column needs whatever the page holds.
         """
         model, metrics = self.model(), self.fontMetrics()
-        first, last = self._rows_on_screen()
-        for column in range(model.columnCount()):
-            texts = (
-                str(model.index(row, column).data() or "")[:_MOST_CHARS]
-                for row in range(first, min(last, first + _MEASURED_ROWS) + 1)
-            )
+        columns = max(model.columnCount(), 1)
+        # Some rows of the first page, all over it: they differ more than neighbours do.
+        measured = max(2, min(_MEASURED_ROWS, _MEASURED_CELLS // columns))
+        page = min(model.rowCount(), PAGE_ROWS)
+        rows = range(0, page, max(1, page // measured))
+        for column in range(min(model.columnCount(), _FITTED_COLUMNS)):
+            texts = (str(model.index(row, column).data() or "")[:_MOST_CHARS] for row in rows)
             widest = max((metrics.horizontalAdvance(one) for one in texts), default=0)
             typed = metrics.horizontalAdvance("0") * least.get(column, 0)
             room = max(widest, typed) + 2 * _PADDING + 4
@@ -302,6 +312,8 @@ class Grid(QTableView):
         frozen.horizontalHeader().sectionResized.connect(self._on_frozen_resized)
 
     def _lay_out_frozen(self) -> None:
+        if not self._frozen_count and self._frozen.isHidden():
+            return
         frozen = set(self.columns_in_order()[: self._frozen_count])
         header = self._frozen.horizontalHeader()
         # Showing a section announces a width of its own, which must not become that of the real one.
@@ -344,6 +356,8 @@ class Grid(QTableView):
             self.setColumnWidth(column, width)
 
     def _on_moved(self, _column: int, _old: int, _new: int) -> None:
+        if not self._frozen_count:
+            return
         header, frozen = self.horizontalHeader(), self._frozen.horizontalHeader()
         for visual in range(header.count()):
             frozen.moveSection(frozen.visualIndex(header.logicalIndex(visual)), visual)
@@ -377,6 +391,7 @@ def _set_up(view: QTableView) -> None:
     rows.setHighlightSections(False)
     columns.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
     columns.setMinimumSectionSize(32)
+    columns.setDefaultSectionSize(144)
     columns.setSectionsMovable(True)
     columns.setSectionsClickable(True)
     columns.setHighlightSections(False)

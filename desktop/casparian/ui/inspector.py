@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -208,6 +208,14 @@ class Inspector(QWidget):
     def origin(self) -> dict[str, str]:
         """Return what is said of the row's origin, by label."""
         return self._origin.said()
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() is QEvent.Type.PaletteChange and self._detail is not None:
+            # Items keep the colours they were made with.
+            self._render_row()
+            self._origin.say(self._detail.lineage, self._lineage)
 
     # replies
 

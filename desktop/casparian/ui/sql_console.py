@@ -138,6 +138,7 @@ class SqlConsole(QWidget):
         )
         self._build(tools)
         self._editor.run_requested.connect(self.run)
+        self._editor.textChanged.connect(self._on_text_changed)
         self._history.chosen.connect(self.set_sql)
         self._render()
 
@@ -188,7 +189,6 @@ class SqlConsole(QWidget):
         cursor = self._editor.textCursor()
         cursor.select(cursor.SelectionType.Document)
         cursor.insertText(sql)
-        self._editor.mark_error(None)
         self._editor.setFocus()
 
     def say_problem(self, error: CasparianError) -> None:
@@ -273,6 +273,12 @@ class SqlConsole(QWidget):
             self._editor.mark_error(offset)
         self._render()
         self._read_history()
+
+    @Slot()
+    def _on_text_changed(self) -> None:
+        """What was said of the text is not true of another one."""
+        self._banner.clear()
+        self._editor.mark_error(None)
 
     def _on_functions(self, functions: list[str]) -> None:
         self._functions = tuple(functions)

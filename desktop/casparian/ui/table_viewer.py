@@ -173,7 +173,6 @@ class TableViewer(QWidget):
         self._hidden: set[str] = set(LINEAGE_COLUMNS)
         self._token: CancelToken | None = None
         self._fitted: tuple[str, ...] = ()
-        self._is_fitted_to_rows = False
         self._is_stale = False
         self._failed_shape: Shape | None = None
         self._model = TableModel(tasks, self)
@@ -301,7 +300,12 @@ class TableViewer(QWidget):
             return
         self._tasks.drop(self, "open")
         self._token = None
-        self._wanted = self._loaded.shape if self._loaded else Shape()
+        if self._loaded is None:
+            self._banner.say(
+                "It was cancelled before any row was read.", "partial", "Read the rows"
+            )
+        else:
+            self._wanted = self._loaded.shape
         self._render()
 
     def focus_search(self) -> None:
@@ -511,16 +515,11 @@ class TableViewer(QWidget):
     def _show_columns(self) -> None:
         columns = self._model.columns
         names = tuple(one.name for one in columns)
-        for index, one in enumerate(columns):
-            self._grid.set_column_shown(index, shown=one.name not in self._hidden)
+        self._grid.show_columns([name not in self._hidden for name in names])
         if names != self._fitted:
             self._fitted = names
-            self._is_fitted_to_rows = False
-            self._fit_columns()
-
-    def _fit_columns(self) -> None:
-        least = {index: _least_chars(one) for index, one in enumerate(self._model.columns)}
-        self._grid.fit_columns(least)
+            least = {index: _least_chars(one) for index, one in enumerate(columns)}
+            self._grid.fit_columns(least)
 
     # copying
 
@@ -583,12 +582,6 @@ class TableViewer(QWidget):
         chosen = ChosenRow(self._loaded.view, current.row()) if current.isValid() else None
         self.row_chosen.emit(chosen)
 
-    @Slot()
-    def _on_page_arrived(self) -> None:
-        if not self._is_fitted_to_rows:
-            self._is_fitted_to_rows = True
-            self._fit_columns()
-
     @Slot(object)
     def _on_page_failed(self, error: CasparianError) -> None:
         self._banner.show_problem(error, "Retry")
@@ -612,7 +605,7 @@ class TableViewer(QWidget):
     def _on_column_ticked(self, column: int, shown: bool) -> None:  # noqa: FBT001  (as above)
         name = self._model.columns[column].name
         self._hidden = self._hidden - {name} if shown else self._hidden | {name}
-        self._grid.set_column_shown(column, shown=shown)
+        self._show_columns()
 
     @Slot(int, int)
     def _on_column_moved(self, column: int, places: int) -> None:
@@ -723,7 +716,6 @@ class TableViewer(QWidget):
         self._grid.cell_menu_wanted.connect(self._on_cell_menu)
         self._grid.selectionModel().currentChanged.connect(self._on_current_changed)
         self._grid.row_opened.connect(self.row_opened)
-        self._model.page_arrived.connect(self._on_page_arrived)
         self._model.page_failed.connect(self._on_page_failed)
 
 
