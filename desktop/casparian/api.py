@@ -60,6 +60,9 @@ class Layout:
 
     columns: tuple[str, ...]
     suggested_table: str
+    optional: bool = False
+    """Whether a file may lack some of the columns, as the keys of JSON records: it then joins the table
+    with which it shares most of them (`domain.layouts`), which gains the others."""
 
 
 @dataclass(frozen=True, slots=True)

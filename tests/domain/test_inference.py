@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from casparian.domain.inference import CANDIDATES, Elimination, widen
 from casparian.domain.types import read_text
 
-WORDS = st.sampled_from([*CANDIDATES, "json"])
+WORDS = st.sampled_from([*CANDIDATES, "json", "null"])
 TEXTS = st.one_of(
     st.none(),
     st.sampled_from(
@@ -41,7 +41,7 @@ def test_widening_is_a_join(a, b, c):
 
 
 @settings(deadline=None)
-@given(st.lists(TEXTS), st.sampled_from(["", *CANDIDATES]))
+@given(st.lists(TEXTS), st.sampled_from(["", "null", *CANDIDATES]))
 def test_the_type_that_is_left_reads_every_value(texts, floor):
     word = type_of(*texts, floor=floor)
     _, ok = read_text(word, pa.array(texts, pa.string()))
@@ -66,8 +66,8 @@ def test_the_order_of_batches_does_not_matter(batches, random):
 @pytest.mark.parametrize(
     ("texts", "word"),
     [
-        ((), "string"),
-        ((None, ""), "string"),
+        ((), "null"),
+        ((None, ""), "null"),
         (("1", "2", None, ""), "int64"),
         (("1", "2.5"), "float64"),
         (("1", "007"), "string"),
@@ -106,6 +106,8 @@ def test_a_late_contradiction_counts():
         ("boolean", ("1",), "string"),
         ("string", ("1",), "string"),
         ("int64", (), "int64"),
+        ("null", (), "null"),
+        ("null", ("1",), "int64"),
         ("json", ("{}",), "string"),
     ],
 )
@@ -126,3 +128,9 @@ def test_a_column_knows_whether_it_had_values():
     assert not column.has_values
     column.see(pa.array(["x"]), CANDIDATES)
     assert column.has_values
+
+
+def test_empty_text_is_a_value_where_it_can_be_nothing_but_text():
+    assert type_of("", types=("string",)) == "string"
+    assert type_of(None, types=("string",)) == "null"
+    assert type_of("", types=("date", "string")) == "null"

@@ -15,11 +15,11 @@ WIDE = BatchLimits(1_000, 100)
 
 
 def a_file(
-    name="a.evtx", *, hash="h1", tags=("evtx",), size=10, state=FileState.HASHED, kind="evtx"
+    name="a.evtx", *, content="h1", tags=("evtx",), size=10, state=FileState.HASHED, kind="evtx"
 ):
     return EvidenceFile(
         id=f"id-{name}", source_id="s", path=name, path_bytes=name.encode(), size_bytes=size, mtime_ns=0,
-        kind=kind, source_hash=hash, sha256="", state=state, tags=tags,
+        kind=kind, source_hash=content, sha256="", state=state, tags=tags,
     )  # fmt: skip
 
 
@@ -109,7 +109,11 @@ def test_two_parsers_may_read_one_file():
 
 
 def test_a_large_file_is_a_job_of_its_own():
-    files = [a_file("a", hash="1"), a_file("big", hash="2", size=5_000), a_file("c", hash="3")]
+    files = [
+        a_file("a", content="1"),
+        a_file("big", content="2", size=5_000),
+        a_file("c", content="3"),
+    ]
 
     jobs = plan(files, [EVTX], NOTHING, WIDE).jobs
 
@@ -123,7 +127,7 @@ sizes = st.lists(st.integers(0, 2_000), max_size=60)
 def test_every_planned_file_is_in_exactly_one_batch_within_the_limits(
     found, size_limit, count_limit
 ):
-    files = [a_file(f"f{at}", hash=f"h{at}", size=size) for at, size in enumerate(found)]
+    files = [a_file(f"f{at}", content=f"h{at}", size=size) for at, size in enumerate(found)]
 
     planned = plan(files, [EVTX], NOTHING, BatchLimits(size_limit, count_limit))
 
@@ -137,7 +141,7 @@ def test_every_planned_file_is_in_exactly_one_batch_within_the_limits(
 @given(st.lists(st.sampled_from([("h1", True), ("h2", True), ("h3", False)]), max_size=20))
 def test_every_file_gets_a_decision(found):
     files = [
-        a_file(f"f{at}", hash=h, tags=("evtx",) if t else ()) for at, (h, t) in enumerate(found)
+        a_file(f"f{at}", content=h, tags=("evtx",) if t else ()) for at, (h, t) in enumerate(found)
     ]
 
     planned = plan(files, [EVTX], NOTHING, WIDE)

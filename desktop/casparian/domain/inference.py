@@ -9,6 +9,7 @@ form a tree, and what two of them have in common is where their branches meet:
     boolean           │
     json              ┘
 
+Below them all is null, the type of a column that has held no value so far: it becomes whatever comes.
 `widen` is that meeting point. Being a tree makes it commutative, associative and idempotent: the order of
 batches and of files does not matter. A floor is the type that a table has already; a file may only go up
 from there, and only to a type that reads all of its own values.
@@ -46,6 +47,8 @@ _HEAD_ROWS = 32
 
 def widen(a: str, b: str) -> str:
     """The narrowest type whose values include those of both."""
+    if "null" in (a, b):
+        return b if a == "null" else a
     above = _upwards(b)
     return next(word for word in _upwards(a) if word in above)
 
@@ -70,17 +73,18 @@ class Elimination:
 
     @property
     def has_values(self) -> bool:
-        """Whether any value was seen; nulls and empty texts are none."""
+        """Whether any value was seen; null is none, nor is empty text where it may be of other types."""
         return self._left is not None
 
     def see(self, texts: pa.StringArray, types: Iterable[str]) -> None:
         """Remove every type that one of these texts contradicts, and those that were not to be tried."""
         if self._left == frozenset({"string"}):
             return
-        values = texts.filter(pc.fill_null(pc.not_equal(texts, ""), fill_value=False))
+        words = frozenset(types)
+        is_value = pc.is_valid(texts) if words == {"string"} else pc.not_equal(texts, "")
+        values = texts.filter(pc.fill_null(is_value, fill_value=False))
         if not len(values):
             return
-        words = frozenset(types)
         if "string" in words and _any_matches(values, _LIKE_HEX):
             words -= {"int64", "float64"}
         tried = frozenset(wider for word in words for wider in _upwards(word)) | {"string"}
@@ -88,14 +92,15 @@ class Elimination:
         self._left = frozenset(word for word in left if word == "string" or _holds(word, values))
 
     def type(self, floor: str = "") -> str:
-        """The narrowest type left that is not below the floor; string if there was no value.
+        """The narrowest type left that is not below the floor; null if there was neither value nor floor.
 
         Args:
             floor: for a table that was found out only after the values were seen.
         """
         floor = floor or self._floor
         if self._left is None:
-            return floor or "string"
+            return floor or "null"
+        floor = floor.removeprefix("null")
         for word in _NARROWEST_FIRST:
             if word in self._left and (not floor or widen(floor, word) == word):
                 return word

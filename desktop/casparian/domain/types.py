@@ -2,7 +2,7 @@
 
 A type is a word in contracts, settings and file metadata: boolean, int64, float64, decimal(p,s), date,
 time, timestamp (without a zone), timestamp_utc, duration, string, binary, json (text that is JSON),
-list<T> and struct<name:T,...>.
+list<T> and struct<name:T,...>. A column that held no value yet is of the type null, and kept as text.
 
 Text is of a type only if the value read would mean the same when it is written back; everything else is
 refused, never bent. What that means, type by type:
@@ -61,8 +61,9 @@ _SIMPLE: dict[str, pa.DataType] = {
     "string": pa.string(),
     "binary": pa.binary(),
     "json": pa.string(),
+    "null": pa.string(),
 }
-_WORDS = {arrow: word for word, arrow in _SIMPLE.items() if word != "json"}
+_WORDS = {arrow: word for word, arrow in _SIMPLE.items() if word not in {"json", "null"}}
 _DECIMAL_WORD = re.compile(r"decimal\(([1-9]|[12][0-9]|3[0-8]),([0-9]|[12][0-9]|3[0-8])\)")
 
 _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?"
@@ -127,7 +128,7 @@ def read_text(word: str, texts: pa.StringArray) -> tuple[pa.Array[Any], pa.Boole
         ValueError: the word is no type.
     """
     arrow = arrow_type(word)
-    if word == "string":
+    if word in {"string", "null"}:
         return texts, pa.repeat(pa.scalar(value=True), len(texts))
     if word.startswith("decimal("):
         read: _Reader = _decimal

@@ -328,10 +328,10 @@ class JobRunner:
         }
         for part in parts:
             if part.target[1]:
-                _, before = wanted.get(part.target, ("", ()))
+                name, before = wanted.get(part.target, ("", ()))
                 # Where every row of a layout was rejected, its columns are not known yet.
                 columns = before if part.quarantine else _widened(before, part.columns)
-                wanted[part.target] = (part.suggested_table or part.target[0], columns)
+                wanted[part.target] = (name or part.suggested_table or part.target[0], columns)
         now = datetime.now(UTC)
         resolved: dict[Target, TableContract] = {}
         for target, (name, columns) in wanted.items():
@@ -350,11 +350,27 @@ class JobRunner:
             )
             if old is None or old.schema_hash != new.schema_hash:
                 uow.outputs.add_contract(new, now)
+                if old is not None and _fits(old.columns, new):
+                    self._carry_over(uow, old, new)
                 every[new.table] = new
                 resolved[target] = new
             else:
                 resolved[target] = old
         return resolved
+
+    def _carry_over(self, uow: UnitOfWork, old: TableContract, new: TableContract) -> None:
+        """A table that only gains columns makes nothing stale: what is done is done for it as well."""
+        before, after = (self._target_key(one, one.schema_hash) for one in (old, new))
+        same = [
+            replace(
+                one,
+                target_key=after,
+                key=materialization_key(after, one.source_hash, one.artifact_hash),
+            )
+            for one in uow.outputs.materializations(new.workspace_id, parser=new.parser)
+            if one.target_key == before
+        ]
+        uow.outputs.change_targets(same)
 
     def _placed(
         self,
@@ -402,7 +418,7 @@ class JobRunner:
         shapes = {
             (file_id, part.target): schema_hash(part.columns)
             for part in parts
-            if not part.quarantine
+            if not part.quarantine and not _fits(part.columns, contracts[part.target])
             for file_id in part.file_ids
         }
         now = datetime.now(UTC)
@@ -590,12 +606,18 @@ def _specs(columns: Sequence[Column]) -> list[wire.ColumnSpec]:
 
 
 def _widened(old: Sequence[Column], new: Sequence[Column]) -> tuple[Column, ...]:
-    """Join two schemas of one layout, which have the same columns in the same order, if any yet."""
-    if not (old and new):
-        return tuple(old or new)
-    return tuple(
-        replace(one, type=widen(one.type, other.type)) for one, other in zip(old, new, strict=True)
-    )
+    """Join two schemas of one layout: the old columns, then what is new."""
+    joined = {one.name: one for one in old}
+    for one in new:
+        before = joined.get(one.name, one)
+        joined[one.name] = replace(before, type=widen(before.type, one.type))
+    return tuple(joined.values())
+
+
+def _fits(columns: Sequence[Column], contract: TableContract) -> bool:
+    """Whether rows of these columns are rows of a contract: what it has in addition is null in them."""
+    types = {one.name: one.type for one in contract.columns}
+    return all(types.get(one.name) == one.type for one in columns)
 
 
 class _Heart:

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from casparian.domain.errors import Cancelled, UserProblem, from_os_error
 from casparian.domain.events import ScanProgressed, SourcesChanged
@@ -298,7 +298,8 @@ class _Run:
 
     def end(self, state: ScanState) -> Scan:
         """Write what is left, and how the scan ended."""
-        self._scan = replace(self._scan, state=state, ended_at=datetime.now(UTC), **self._counts)
+        counts: dict[str, Any] = dict(self._counts)
+        self._scan = replace(self._scan, state=state, ended_at=datetime.now(UTC), **counts)
         if state is not ScanState.FAILED:
             self._write()
         with self._store.write() as uow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from casparian.domain.results import CommittedFile, CommittedTable
@@ -70,7 +70,10 @@ def committed_tables(
         table = CommittedTable(
             schema=workspace.schema,
             name=name,
-            columns=contract.columns,
+            columns=tuple(
+                replace(one, type="string") if one.type == "null" else one
+                for one in contract.columns
+            ),
             files=tuple(parts[False]),
             quarantine_files=tuple(parts[True]),
             parser=contract.parser,

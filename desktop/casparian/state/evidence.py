@@ -494,7 +494,10 @@ def _file_rows(query: FileQuery) -> tuple[sa.Select[Any], sa.ColumnElement[str]]
     active = jobs.c.state.in_([one for one in JobState if not one.is_terminal])
     status = sa.case(
         (files.c.state != FileState.HASHED, sa.cast(files.c.state, sa.String)),
-        (done.c.source_hash.is_not(None), sa.case((done.c.quarantined > 0, "partial"), else_="done")),
+        (
+            done.c.source_hash.is_not(None),
+            sa.case((done.c.quarantined > 0, "partial"), else_="done"),
+        ),
         (active, "waiting"),
         (job_files.c.state == JobFileState.FAILED, "failed"),
         (jobs.c.state == JobState.FAILED, "failed"),

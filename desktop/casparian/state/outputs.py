@@ -188,6 +188,13 @@ class OutputRepository:
         if done:
             self._c.execute(materializations.insert(), [_materialization_row(one) for one in done])
 
+    def change_targets(self, changed: Sequence[Materialization]) -> None:
+        """Record that what is done is done for another target as well."""
+        rows = [{"b_id": one.id, "key": one.key, "target_key": one.target_key} for one in changed]
+        if rows:
+            key = materializations.c.id == sa.bindparam("b_id")
+            self._c.execute(materializations.update().where(key), rows)
+
     def supersede_materializations(self, ids: Sequence[str], at: datetime) -> None:
         """Record that other rows took the place of these."""
         rows = [{"b_id": one, "superseded_at": at} for one in ids]
