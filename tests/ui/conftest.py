@@ -16,8 +16,8 @@ from PySide6.QtCore import QEvent, QMimeData, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
-from casparian.ui import theme
 from casparian.ui.actions import Actions
+from casparian.ui.app import make_application
 from casparian.ui.bridge import EventBridge
 from casparian.ui.tasks import PoolExecutor, Tasks
 
@@ -30,9 +30,7 @@ STALL_MS = 100
 @pytest.fixture(scope="session")
 def look(qapp):
     """The program's fonts and colours, as it starts with."""
-    theme.load_fonts()
-    theme.apply(qapp, "light")
-    return qapp
+    return make_application("light")
 
 
 @pytest.fixture
@@ -121,10 +119,11 @@ def drop():
 
 
 class Stalls:
-    """Measures how long the event loop was away, and what the GUI thread did at that time.
+    """Measures how long our code kept the GUI thread from its event loop, at work or waiting.
 
-    Time in which the thread could have run and the machine gave it no processor is not counted, where
-    the system tells (Linux, /proc/.../schedstat): other programs are no fault of ours.
+    Not counted is time in which the thread was not let run: the system says how long it had to queue for
+    a processor (Linux, /proc/.../schedstat), and a thread that was seen nowhere in our code was waiting
+    to get back into Python while the whole program was short of processors.
     """
 
     def __init__(self) -> None:
@@ -132,7 +131,8 @@ class Stalls:
         self.where = ""
         self._gui = threading.get_ident()
         self._ledger = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-        self._beat, self._starved_s = time.perf_counter(), self._starved()
+        self._last = (0.0, 0.0, 0.0)
+        self._seen = ""
         self._over = threading.Event()
         self._timer = QTimer()
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -151,20 +151,21 @@ class Stalls:
         if self._watcher.is_alive():
             self._watcher.join()
 
-    def _starved(self) -> float:
-        return int(self._ledger.read_text().split()[1]) / 1e9 if self._ledger.exists() else 0.0
-
     def _on_beat(self) -> None:
-        now, starved_s = time.perf_counter(), self._starved()
-        away_s = now - self._beat - (starved_s - self._starved_s)
-        self.longest_ms = max(self.longest_ms, away_s * 1000)
-        self._beat, self._starved_s = now, starved_s
+        text = self._ledger.read_text() if self._ledger.exists() else "0 0 0"
+        now = (time.perf_counter(), time.thread_time(), int(text.split()[1]) / 1e9)
+        passed, worked, queued = (new - old for new, old in zip(now, self._last, strict=True))
+        self._last, seen, self._seen = now, self._seen, ""
+        kept_ms = max(worked, passed - queued if seen else 0.0) * 1000
+        if kept_ms > self.longest_ms:
+            self.longest_ms, self.where = kept_ms, seen
 
     def _watch(self) -> None:
         while not self._over.wait(0.02):
-            if time.perf_counter() - self._beat > STALL_MS / 1000:
-                frame = sys._current_frames().get(self._gui)
-                self.where = "".join(traceback.format_stack(frame)) if frame else ""
+            if time.perf_counter() - self._last[0] > STALL_MS / 2000:
+                stack = traceback.extract_stack(sys._current_frames()[self._gui])
+                if any("casparian" in Path(frame.filename).parts for frame in stack):
+                    self._seen = "".join(traceback.format_list(stack[-8:]))
 
 
 @pytest.fixture

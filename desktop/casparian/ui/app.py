@@ -66,7 +66,7 @@ def main(home: Path | None, workspace: str, paths: Sequence[bytes]) -> int:
 def run(settings: Settings, paths: Sequence[bytes], workspace: str = "") -> int:
     """Show the window, take in `paths`, and return the exit code once the user closed it."""
     qInstallMessageHandler(_log_qt)
-    app = make_application(settings)
+    app = make_application(cast("theme.Mode", settings.theme))
     loop = qasync.QEventLoop(app)
     asyncio.set_event_loop(loop)
     undo = problems.install_excepthook(_active_window)
@@ -84,14 +84,16 @@ def run(settings: Settings, paths: Sequence[bytes], workspace: str = "") -> int:
         loop.close()
 
 
-def make_application(settings: Settings) -> QApplication:
+def make_application(mode: theme.Mode) -> QApplication:
     """The application in its look, without a window."""
+    # A pool thread at work in Python lets the GUI thread in after 1 ms, not after 5.
+    sys.setswitchinterval(0.001)
     app = cast("QApplication | None", QApplication.instance()) or QApplication(sys.argv[:1])
     app.setApplicationName("Casparian Flow")
     app.setApplicationDisplayName("Casparian Flow")
     app.setDesktopFileName("casparian-flow")
     theme.load_fonts()
-    theme.apply(app, cast("theme.Mode", settings.theme))
+    theme.apply(app, mode)
     app.setWindowIcon(icons.icon("casparian", "accent"))
     return app
 

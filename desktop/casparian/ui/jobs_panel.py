@@ -198,6 +198,7 @@ class JobsPanel(QWidget):
         self._model: RecordModel[JobRow] = RecordModel(JOB_COLUMNS, lambda row: row.job.id, self)
         self._table = RecordTable(self._model, "jobs_table", "Jobs")
         self._table.chosen.connect(self._on_chosen)
+        self._table.selection_changed.connect(self._enable)
         self._banner = problems.Banner("jobs_banner")
         self._banner.acted.connect(self._refresh.now)
         empty = parts.EmptyState(
@@ -302,7 +303,6 @@ class JobsPanel(QWidget):
     @Slot(object)
     def _on_chosen(self, row: JobRow | None) -> None:
         self._tabs.setVisible(row is not None)
-        self._enable()
         if row is not None:
             self._detail.now()
 
@@ -326,6 +326,7 @@ class JobsPanel(QWidget):
             bar = self._log.verticalScrollBar()
             bar.setValue(bar.maximum())
 
+    @Slot()
     def _enable(self) -> None:
         chosen = self._table.selected()
         rows = [self._model.record(at) for at in range(self._model.rowCount())]

@@ -242,11 +242,13 @@ class RecordTable(QTableView, Generic[R]):
 
     Signals:
         chosen: the record that the current row shows, or None.
+        selection_changed: which rows are selected.
         opened: a record that was double-clicked or entered.
         sort_wanted: (key, descending), where the model's column can be sorted by its service.
     """
 
     chosen = Signal(object)
+    selection_changed = Signal()
     opened = Signal(object)
     sort_wanted = Signal(str, bool)
 
@@ -267,6 +269,7 @@ class RecordTable(QTableView, Generic[R]):
         for at, column in enumerate(model.columns):
             self.setColumnWidth(at, column.width)
         self.selectionModel().currentRowChanged.connect(self._on_row_changed)
+        self.selectionModel().selectionChanged.connect(self.selection_changed)
         self.activated.connect(self._on_activated)
         model.modelReset.connect(self._on_model_reset)
         model.dataChanged.connect(self._on_scrolled)
