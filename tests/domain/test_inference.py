@@ -122,14 +122,6 @@ def test_kinds_that_share_no_type_are_string():
     assert column.type() == "string"
 
 
-def test_a_column_knows_whether_it_had_values():
-    column = Elimination()
-    column.see(pa.array(["", None]), CANDIDATES)
-    assert not column.has_values
-    column.see(pa.array(["x"]), CANDIDATES)
-    assert column.has_values
-
-
 def test_empty_text_is_a_value_where_it_can_be_nothing_but_text():
     assert type_of("", types=("string",)) == "string"
     assert type_of(None, types=("string",)) == "null"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from casparian.parsers.delimited import Delimited
 from casparian.parsers.text import dialect, reading
+from golden.parsers import text_cases
 from helpers.parse_context import Parsed, parse_bytes, parse_file
 
 if TYPE_CHECKING:
@@ -413,6 +414,17 @@ def test_fields_that_change_within_a_log_are_no_rows_of_the_table():
 )  # fmt: skip
 def test_w3c_logs_are_read_by_their_fields(text, rows):
     assert parse(text).rows == rows
+
+
+# --- golden files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", text_cases.folders()["delimited"])
+def test_a_golden_file_gives_what_it_gave(name):
+    path = text_cases.FOLDER / "delimited" / name
+    assert path.read_bytes() == text_cases.folders()["delimited"][name]
+    golden = path.with_name(f"{name}.rows.jsonl").read_text(encoding="utf-8")
+    assert text_cases.lines(parse(path.read_bytes(), name)) == golden.splitlines()
 
 
 # --- whatever comes --------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from casparian.parsers import jsonlines
 from casparian.parsers.jsonlines import JsonLines
 from casparian.parsers.text import reading
+from golden.parsers import text_cases
 from helpers.parse_context import Parsed, parse_bytes, parse_file
 
 if TYPE_CHECKING:
@@ -206,7 +207,8 @@ def types_of(*values: str) -> str:
         (('"2022-03-10"', '"2022-03-10T10:00:00"'), "timestamp"),
         (('"2022-03-10T10:00:00Z"', "null"), "timestamp_utc"),
         (('"2022-03-10"', '""'), "string"),
-        (("null",), "string"),
+        (("null",), "null"),
+        (('""', "null"), "string"),
         (("{}", "[1]"), "json"),
         (("1", "true"), "json"),
         (("1", "[1]"), "json"),
@@ -384,6 +386,17 @@ def test_batches_are_bounded_by_cells(monkeypatch):
     monkeypatch.setattr(jsonlines, "_BATCH_CELLS", 400)
     parsed = parse("\n".join(json.dumps({f"k{m}": n for m in range(4)}) for n in range(250)))
     assert [batch.rows.num_rows for batch in parsed.batches] == [100, 100, 50]
+
+
+# --- golden files ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", text_cases.folders()["jsonlines"])
+def test_a_golden_file_gives_what_it_gave(name):
+    path = text_cases.FOLDER / "jsonlines" / name
+    assert path.read_bytes() == text_cases.folders()["jsonlines"][name]
+    golden = path.with_name(f"{name}.rows.jsonl").read_text(encoding="utf-8")
+    assert text_cases.lines(parse(path.read_bytes(), name)) == golden.splitlines()
 
 
 # --- whatever comes --------------------------------------------------------------------------------

@@ -71,11 +71,6 @@ class Elimination:
         self._floor = floor
         self._left: frozenset[str] | None = None
 
-    @property
-    def has_values(self) -> bool:
-        """Whether any value was seen; null is none, nor is empty text where it may be of other types."""
-        return self._left is not None
-
     def see(self, texts: pa.StringArray, types: Iterable[str]) -> None:
         """Remove every type that one of these texts contradicts, and those that were not to be tried."""
         if self._left == frozenset({"string"}):

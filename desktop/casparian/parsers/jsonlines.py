@@ -553,7 +553,7 @@ _KIND_OF = {
     ord('"'): _STRINGS,
     ord("n"): 0,
 }
-_LOOKS_ALIKE = rb'"\s*(?:-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\s*"|(?:true|false)\s*"|[\[{\\])'
+_LOOKS_ALIKE = rb'"\s*(?:-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\s*"|(?:true|false)\s*"|[\[{]|\\[utnr])'
 _looks_alike = re.compile(_LOOKS_ALIKE).match
 _may_be_odd = re.compile(rb'""|' + _LOOKS_ALIKE).search
 
@@ -635,7 +635,7 @@ class _Table:
         self._is_whole = not kinds
         kinds = kinds or {"record": _NESTED}
         self._kinds = kinds
-        self._layout = Layout(self.columns, name)
+        self._layout = Layout(self.columns, name, optional=True)
         tried = [_tried(kind) for kind in kinds.values()]
         self._schema = pa.schema(
             pa.field(column, pa.string(), metadata={"cf.types": types, "cf.heading": heading})
@@ -688,11 +688,11 @@ def _texts(values: tuple[bytes | None, ...], kinds: int) -> Any:
     if not kinds & _STRINGS or _tried(kinds) == "json":
         written = pa.array(values, pa.binary()).cast(pa.string())
         return pc.if_else(pc.equal(written, "null"), pa.scalar(None, pa.string()), written)
-    return pa.array([_unquoted(value) for value in values], pa.string())
+    return pa.array([value and _unquoted(value) for value in values], pa.string())
 
 
-def _unquoted(value: bytes | None) -> str | None:
-    if value is None or value == b"null":
+def _unquoted(value: bytes) -> str | None:
+    if value == b"null":
         return None
     if value[0] != _QUOTE:
         return value.decode()
