@@ -121,6 +121,26 @@ def test_the_ending_follows_the_format_until_a_name_was_typed_and_then_still(ask
     assert target.text().endswith("people.parquet")
 
 
+def test_the_format_follows_the_ending_that_is_typed(ask, qtbot, tmp_path) -> None:
+    dialog = ask(WHOLE)
+    form, target = (
+        part(dialog, QComboBox, "export_format"),
+        part(dialog, QLineEdit, "export_target"),
+    )
+    target.clear()
+    qtbot.keyClicks(target, str(tmp_path / "mine.JSONL"))
+    assert FORMATS[form.currentIndex()].word == "jsonl"
+    assert target.text() == str(tmp_path / "mine.JSONL")
+    form.setCurrentIndex(1)
+    target.clear()
+    qtbot.keyClicks(target, str(tmp_path / "raw.csv"))
+    assert form.currentIndex() == 1
+    target.clear()
+    qtbot.keyClicks(target, str(tmp_path / "no ending 1.2"))
+    form.setCurrentIndex(4)
+    assert target.text() == str(tmp_path / "no ending 1.2")
+
+
 class Slow:
     """An export that goes on until it is told to stop."""
 

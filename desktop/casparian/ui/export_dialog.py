@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QStandardPaths, Qt, QTimer, QUrl, Slot
+from PySide6.QtCore import QSignalBlocker, QStandardPaths, Qt, QTimer, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -173,7 +173,7 @@ class ExportDialog(QDialog):
     def set_target(self, target: Path) -> None:
         """Say where to write to."""
         self._target.setText(str(target))
-        self._typed_target = True
+        self._on_target_typed()
 
     def state(self) -> str:
         """Return what the dialog says about how far it is."""
@@ -223,7 +223,17 @@ class ExportDialog(QDialog):
 
     @Slot()
     def _on_target_typed(self) -> None:
+        """Keep to the name; its ending says which format is meant."""
         self._typed_target = True
+        ending = Path(self._target.text()).suffix.lower()
+        if ending == self._chosen_format().ending:
+            return
+        meant = [at for at, one in enumerate(FORMATS) if one.ending == ending]
+        if meant:
+            blocker = QSignalBlocker(self._format)  # the name stays as it is typed
+            self._format.setCurrentIndex(meant[0])
+            blocker.unblock()
+            self._render()
 
     @Slot()
     def _on_browse(self) -> None:
@@ -357,8 +367,9 @@ class ExportDialog(QDialog):
 
     def _suggest_target(self) -> None:
         if self._typed_target:
-            shown = Path(self._target.text())
-            self._target.setText(str(shown.with_suffix(self._chosen_format().ending)))
+            typed = Path(self._target.text())
+            if typed.name and typed.suffix.lower() in {one.ending for one in FORMATS}:
+                self._target.setText(str(typed.with_suffix(self._chosen_format().ending)))
             return
         where = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
         name = f"{self._choice().name}{self._chosen_format().ending}"
