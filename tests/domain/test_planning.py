@@ -75,6 +75,19 @@ def test_what_an_open_job_reads_is_not_queued_twice_even_if_asked_for():
     )
 
 
+def test_what_could_not_be_read_is_left_alone_until_somebody_asks():
+    known = Known({}, frozenset(), frozenset(), frozenset({("h1", "artifact-1")}))
+
+    assert reasons(plan([a_file()], [EVTX], known, WIDE))[0][2:] == (
+        False,
+        "evtx 1 could not read it before; retry its job to try again",
+    )
+    assert reasons(plan([a_file()], [EVTX], known, WIDE, force=True))[0][2:] == (
+        True,
+        "asked for again",
+    )
+
+
 def test_the_same_content_runs_once():
     planned = plan([a_file("a"), a_file("b")], [EVTX], NOTHING, WIDE)
 

@@ -243,3 +243,16 @@ def test_closing_puts_a_running_job_back_into_the_queue(hostile_services, case):
 
     [job] = _jobs(hostile_services)
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+
+
+def test_a_file_that_failed_is_not_tried_again_by_a_mere_rerun(hostile_services, case, run):
+    folder = case(a__hostile="one 1", b__hostile="raise")
+    run(hostile_services, folder)
+
+    report = run(hostile_services, folder)
+
+    assert report.plan.jobs == ()
+    assert {one.reason for one in report.plan.rest} == {
+        "done already by hostile 1",
+        "hostile 1 could not read it before; retry its job to try again",
+    }

@@ -129,6 +129,8 @@ class Known:
     """(source hash, parser name) read by any version of the parser."""
     waiting: frozenset[tuple[str, str]]
     """(source hash, parser name) that an open job is going to read."""
+    failed: frozenset[tuple[str, str]] = frozenset()
+    """(source hash, artifact hash) of content that the parser could not read: it would fail again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,11 @@ def _decide(file: EvidenceFile, parser: ParserInfo, known: Known, *, force: bool
         runs, reason = False, f"done already by {parser.name} {parser.version}"
     elif stale:
         reason = stale
+    elif (file.source_hash, parser.artifact_hash) in known.failed:
+        runs = False
+        reason = (
+            f"{parser.name} {parser.version} could not read it before; retry its job to try again"
+        )
     elif (file.source_hash, parser.name) in known.earlier:
         reason = f"read by another version of {parser.name} before"
     return Decision(file, parser.name, runs=runs, reason=reason)

@@ -115,7 +115,12 @@ class JobService:
         limits = BatchLimits(
             max(min(self._settings.batch_bytes, share), MIN_BATCH_BYTES), self._settings.batch_files
         )
-        known = Known(done, frozenset(earlier), frozenset(uow.jobs.waiting(workspace_id)))
+        known = Known(
+            done,
+            frozenset(earlier),
+            frozenset(uow.jobs.waiting(workspace_id)),
+            frozenset(uow.jobs.failed(workspace_id)),
+        )
         return plan(files, parsers, known, limits, force=force)
 
     def _submit(self, uow: UnitOfWork, workspace_id: WorkspaceId, planned: Plan) -> list[JobId]:

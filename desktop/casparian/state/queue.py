@@ -253,6 +253,15 @@ class JobRepository:
         )
         return {(source_hash, parser) for source_hash, parser in self._c.execute(query)}
 
+    def failed(self, workspace_id: WorkspaceId) -> set[tuple[str, str]]:
+        """Content hash and artifact hash of everything that a parser could not read."""
+        query = (
+            sa.select(job_files.c.source_hash, jobs.c.artifact_hash)
+            .select_from(job_files.join(jobs))
+            .where(jobs.c.workspace_id == workspace_id, job_files.c.state == JobFileState.FAILED)
+        )
+        return {(source_hash, artifact) for source_hash, artifact in self._c.execute(query)}
+
     def note(self, job_id: JobId, at: datetime, message: str) -> None:
         """Add a line to a job's history."""
         row = {"id": new_id(), "job_id": job_id, "at": at, "message": message}
