@@ -17,8 +17,10 @@ from casparian.domain.events import JobChanged, JobProgressed
 from casparian.domain.ids import JobId, WorkspaceId, new_id
 from casparian.domain.jobs import Job, JobFile, JobFileState, JobState, Progress
 from casparian.domain.planning import BatchLimits, Known, Plan, plan
+from casparian.services.committing import target_key
 from casparian.services.plugins import all_parsers
-from casparian.services.running import JobRunner, WorkerPool, target_key
+from casparian.services.reading import WorkerPool
+from casparian.services.running import JobRunner
 from casparian.state.queue import MAX_ATTEMPTS
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
 
