@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +24,16 @@ if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import qasync  # type: ignore[import-untyped]  # noqa: E402  # it ships no types
-from PySide6.QtCore import QSize, Qt  # noqa: E402
-from PySide6.QtGui import QImage  # noqa: E402
+from PySide6.QtCore import QPoint, QRect, QSize, Qt  # noqa: E402
+from PySide6.QtGui import QImage, QPainter  # noqa: E402
 
 from casparian.bootstrap import open_services  # noqa: E402
+from casparian.domain.results import Filter, Sort  # noqa: E402
 from casparian.settings import load  # noqa: E402
 from casparian.ui import theme  # noqa: E402
 from casparian.ui.app import make_application  # noqa: E402
 from casparian.ui.bridge import EventBridge  # noqa: E402
+from casparian.ui.export_dialog import ExportDialog  # noqa: E402
 from casparian.ui.main_window import MainWindow  # noqa: E402
 from casparian.ui.tasks import PoolExecutor, Tasks  # noqa: E402
 
@@ -46,6 +49,7 @@ COLOURS = 255
 PLAIN_COLOURS = 48
 ALIKE = 9
 """Beyond the first few, two colours that differ by no more than this in any channel are one."""
+TABLE = "evtx_events"
 QUERY = """\
 -- Which accounts logged on from where, and how often
 SELECT computer,
@@ -81,32 +85,58 @@ class Studio:
             await self._views(mode)
 
     async def _views(self, mode: str) -> None:
-        window, results = self._window, self._window.results
+        window = self._window
         for view in ("workspace", "sources", "rules"):
             window.show_view(view)
             await self._settled()
             self._take(window, f"{view}-{mode}")
 
+        await self._results(mode)
+
+    async def _results(self, mode: str) -> None:
+        window, results = self._window, self._window.results
         window.show_view("results")
-        results.open_table("evtx_events")
+        results.open_table(TABLE)
         await self._until(lambda: results.viewer().rows > 0, "the table is open")
         viewer = results.viewer()
-        viewer.grid.go_to(3)
-        await self._until(lambda: bool(results.inspector.origin()), "the origin is known")
+        viewer.clear_filters()
+        viewer.add_filters([Filter("event_id", "in", ("4624", "4625", "4688"))])
+        await self._settled()
+        viewer.set_shape(replace(viewer.shape, sort=(Sort("time", descending=True),)))
+        await self._settled()
+        viewer.grid.go_to(7)
+        await self._until(lambda: "SHA-256" in results.inspector.origin(), "the origin is known")
         await self._settled()
         self._take(window, f"results-table-{mode}")
+
+        window.actions_registry.get("results.export").trigger()
+        dialog = window.findChild(ExportDialog)
+        await self._settled()
+        self._take(window, f"results-export-{mode}", over=dialog)
+        if dialog is not None:
+            dialog.reject()
 
         results.show_sql()
         results.console.set_sql(QUERY)
         results.console.run()
         await self._until(lambda: not results.console.is_running, "the query has ended")
+        results.viewer().grid.go_to(2)
         await self._settled()
         self._take(window, f"results-sql-{mode}")
 
-    def _take(self, widget: QWidget, name: str) -> None:
-        few = _with_few_colours(widget.grab().toImage())
+    def _take(self, window: QWidget, name: str, over: QWidget | None = None) -> None:
+        """Take a picture of the window, with another window that stands over it."""
+        whole = window.grab()
+        if over is not None:
+            painter = QPainter(whole)
+            at = over.mapToGlobal(QPoint(0, 0)) - window.mapToGlobal(QPoint(0, 0))
+            painter.drawPixmap(at, over.grab())
+            painter.setPen(theme.color("edge"))
+            painter.drawRect(QRect(at, over.size()).adjusted(-1, -1, 0, 0))
+            painter.end()
+        few = _with_few_colours(whole.toImage())
         path = self._out / f"{name}.png"
-        few.save(str(path), b"PNG", 0)
+        few.save(str(path), quality=0)
         print(f"{path}  {path.stat().st_size:,} bytes")
 
     def _workspace_id(self) -> str:
@@ -170,7 +200,7 @@ def main() -> int:
 
 def _run(home: Path, evidence: list[Path], out: Path, size: QSize) -> None:
     settings = load(home)
-    app = make_application(settings)
+    app = make_application("light")
     loop = qasync.QEventLoop(app)
     asyncio.set_event_loop(loop)
     slots, short, long = (

@@ -180,5 +180,8 @@ def test_the_origin_names_file_hashes_place_parser_and_job(
 
 def test_a_row_without_lineage_says_that_it_has_none(inspector, qtbot) -> None:
     show(inspector, qtbot, pa.table({"a": [1]}), "int64")
-    assert "does not say" in inspector.origin()["File"]
-    assert not inspector.findChild(QPushButton, "origin_file").isEnabled()
+    said = inspector.findChild(QLabel, "origin_sentence")
+    qtbot.waitUntil(lambda: "does not say" in said.text())
+    assert said.isVisible()
+    assert inspector.origin() == {}
+    assert not inspector.findChild(QPushButton, "origin_file").isVisible()

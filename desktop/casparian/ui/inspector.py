@@ -35,7 +35,7 @@ from typing_extensions import override
 from casparian.domain.contracts import LINEAGE_COLUMNS
 from casparian.domain.evidence import shown_text
 from casparian.domain.ids import FileId, JobId
-from casparian.ui import formats, icons, parts, theme
+from casparian.ui import formats, icons, parts, problems, theme
 from casparian.ui.problems import Banner
 from casparian.ui.table_model import tip
 
@@ -513,7 +513,9 @@ class _Origin(QFrame):
         self.setAccessibleName("Where the row came from")
         self._whole: dict[str, str] = {}
         self._lines: dict[str, parts.Elided] = {}
-        form = QFormLayout()
+        self._sentence = problems.plain_label(look="faint", name="origin_sentence")
+        self._form = QWidget()
+        form = QFormLayout(self._form)
         form.setContentsMargins(0, 0, 0, 0)
         form.setHorizontalSpacing(theme.GRID)
         form.setVerticalSpacing(2)
@@ -537,8 +539,11 @@ class _Origin(QFrame):
         self.job.setToolTip("Show the job that read it")
         column = parts.margins(self, gap=theme.GRID // 2)
         column.addWidget(parts.heading("Where it came from"))
-        column.addLayout(form)
-        column.addWidget(parts.row(self.file, self.rows, self.job, None))
+        column.addWidget(self._sentence)
+        column.addWidget(self._form)
+        self._links = parts.row(self.file, self.rows, self.job, None)
+        column.addWidget(self._links)
+        self._show({})
 
     def clear(self) -> None:
         """Say nothing."""
@@ -547,7 +552,11 @@ class _Origin(QFrame):
 
     def say_none(self) -> None:
         """Say that the row does not carry its origin."""
-        self._show({"File": "The row does not say: its query leaves the _cf_ columns out"})
+        self._show({})
+        self._sentence.setText(
+            "The row does not say: it is made of several, or its query leaves _cf_file_id and "
+            "_cf_job_id out."
+        )
 
     def say(self, row: dict[str, str], lineage: Lineage | None) -> None:
         """Say where the row came from; without a lineage only what the row itself says."""
@@ -579,8 +588,10 @@ class _Origin(QFrame):
         self._whole = {label: text for label, text in said.items() if text}
         for label, line in self._lines.items():
             line.say(self._whole.get(label, formats.NO_VALUE))
-        for button in (self.file, self.rows, self.job):
-            button.setEnabled("Job" in self._whole)
+        self._sentence.setText("")
+        self._sentence.setVisible(not self._whole)
+        self._form.setVisible(bool(self._whole))
+        self._links.setVisible(bool(self._whole))
 
     def _on_copy(self, label: str) -> None:
         QGuiApplication.clipboard().setText(self._whole.get(label, ""))
