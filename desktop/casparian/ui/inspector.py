@@ -552,10 +552,10 @@ class _Origin(QFrame):
 
     def say_none(self) -> None:
         """Say that the row does not carry its origin."""
-        self._show({})
-        self._sentence.setText(
+        self._show(
+            {},
             "The row does not say: it is made of several, or its query leaves _cf_file_id and "
-            "_cf_job_id out."
+            "_cf_job_id out.",
         )
 
     def say(self, row: dict[str, str], lineage: Lineage | None) -> None:
@@ -584,14 +584,15 @@ class _Origin(QFrame):
         """Return what is said, by label."""
         return dict(self._whole)
 
-    def _show(self, said: dict[str, str]) -> None:
+    def _show(self, said: dict[str, str], sentence: str = "") -> None:
         self._whole = {label: text for label, text in said.items() if text}
         for label, line in self._lines.items():
             line.say(self._whole.get(label, formats.NO_VALUE))
-        self._sentence.setText("")
-        self._sentence.setVisible(not self._whole)
-        self._form.setVisible(bool(self._whole))
-        self._links.setVisible(bool(self._whole))
+        self._sentence.setText(sentence)
+        self._sentence.setVisible(bool(sentence))
+        self._form.setVisible(not sentence)
+        self._links.setVisible(not sentence)
+        self._links.setEnabled(bool(self._whole))
 
     def _on_copy(self, label: str) -> None:
         QGuiApplication.clipboard().setText(self._whole.get(label, ""))
