@@ -16,6 +16,7 @@ from PySide6.QtCore import QEvent, QMimeData, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
+from casparian.ui import theme
 from casparian.ui.actions import Actions
 from casparian.ui.app import make_application
 from casparian.ui.bridge import EventBridge
@@ -30,7 +31,9 @@ STALL_MS = 100
 @pytest.fixture(scope="session")
 def look(qapp):
     """The program's fonts and colours, as it starts with."""
-    return make_application("light")
+    app = make_application("light")
+    theme.apply(app, "light")
+    return app
 
 
 @pytest.fixture

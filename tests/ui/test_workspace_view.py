@@ -95,7 +95,7 @@ def test_the_board_shows_tables_and_leads_to_what_is_wrong(window, view, read_ca
     skips = view.findChild(QPushButton, "warning_skips")
     assert skips.text() == "1 entry left out by the scans"
     QTest.mouseClick(skips, Qt.MouseButton.LeftButton)
-    assert window.sources.findChild(QAbstractItemView, "skips_table").isVisible()
+    qtbot.waitUntil(window.sources.findChild(QAbstractItemView, "skips_table").isVisible)
 
     window.show_view("workspace")
     quarantine = view.findChild(QPushButton, "warning_people")

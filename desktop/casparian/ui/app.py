@@ -85,7 +85,7 @@ def run(settings: Settings, paths: Sequence[bytes], workspace: str = "") -> int:
 
 
 def make_application(mode: theme.Mode) -> QApplication:
-    """The application in its look, without a window."""
+    """The application without a window; its look is whole after `theme.apply`."""
     # A pool thread at work in Python lets the GUI thread in after 1 ms, not after 5.
     sys.setswitchinterval(0.001)
     app = cast("QApplication | None", QApplication.instance()) or QApplication(sys.argv[:1])
@@ -93,7 +93,7 @@ def make_application(mode: theme.Mode) -> QApplication:
     app.setApplicationDisplayName("Casparian Flow")
     app.setDesktopFileName("casparian-flow")
     theme.load_fonts()
-    theme.apply(app, mode)
+    theme.prepare(app, mode)
     app.setWindowIcon(icons.icon("casparian", "accent"))
     return app
 
@@ -114,6 +114,7 @@ def _run(
     tasks = Tasks(loop, short, long)
     window = MainWindow(services, tasks, bridge, workspace)
     try:
+        theme.apply(app, cast("theme.Mode", settings.theme))
         window.take_in(paths)
         window.show()
         tasks.run(window, services.jobs.start, key="start")
@@ -152,3 +153,6 @@ def _log_qt(kind: QtMsgType, _context: QMessageLogContext, message: str) -> None
     if message.startswith("This plugin does not support"):
         return
     logging.getLogger("qt").log(_LEVELS.get(kind, logging.WARNING), "%s", message)
+    if kind is QtMsgType.QtFatalMsg:
+        # Qt ends the process now; without a window, this is the only place to say why.
+        sys.stderr.write(f"{message}\n")

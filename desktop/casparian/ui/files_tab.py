@@ -59,7 +59,7 @@ FILE_COLUMNS: tuple[Column[FileRow], ...] = (
            whole=lambda row: str(row.accepted)),
     Column("Quarantined", lambda row: _rows(row, row.quarantined), 104, right=True,
            sort="quarantined", whole=lambda row: str(row.quarantined)),
-    Column("Modified", lambda row: formats.file_time(row.file.mtime_ns), 192, sort="modified"),
+    Column("Modified", lambda row: formats.file_time(row.file.mtime_ns), 208, sort="modified"),
     Column("BLAKE3", lambda row: formats.short_hash(row.file.source_hash), 104, mono=True,
            tip=lambda row: row.file.source_hash, whole=lambda row: row.file.source_hash),
     Column("SHA-256", lambda row: formats.short_hash(row.file.sha256), 104, mono=True,

@@ -8,11 +8,13 @@ because a bare machine may have no font at all.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import re
+import shutil
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Literal, cast
 
 from PySide6.QtCore import Qt
@@ -122,6 +124,16 @@ def load_fonts() -> None:
 
 def apply(app: QApplication, mode: Mode) -> None:
     """Put the application into a theme; `system` follows the desktop where it says what it is."""
+    prepare(app, mode)
+    app.setStyleSheet(style_sheet(_active))
+
+
+def prepare(app: QApplication, mode: Mode) -> None:
+    """Do the same but for the style sheet.
+
+    A window is built before the sheet is set: each widget that is put into another one would be styled
+    anew with all its children, which makes up most of the time that building takes.
+    """
     global _active
     dark = mode == "dark" or (
         mode == "system" and app.styleHints().colorScheme() is Qt.ColorScheme.Dark
@@ -132,7 +144,6 @@ def apply(app: QApplication, mode: Mode) -> None:
     if QFontInfo(app.font()).family() != SANS or app.font().pixelSize() != NORMAL:
         app.setFont(font())
     app.setPalette(palette(_active))
-    app.setStyleSheet(style_sheet(_active))
 
 
 def palette(tokens: Mapping[Token, str]) -> QPalette:
@@ -181,7 +192,7 @@ def style_sheet(tokens: Mapping[Token, str]) -> str:
 
 def _tinted(icon: str, color: str) -> str:
     """The path of an icon in a colour: style sheets take pictures from files only."""
-    path = Path(_pictures().name) / f"{icon}-{color.removeprefix('#')}.svg"
+    path = _pictures() / f"{icon}-{color.removeprefix('#')}.svg"
     if not path.exists():
         svg = (folder("icons") / f"{icon}.svg").read_text("utf-8")
         path.write_text(svg.replace("currentColor", color), "utf-8")
@@ -189,8 +200,10 @@ def _tinted(icon: str, color: str) -> str:
 
 
 @cache
-def _pictures() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="casparian-theme-", ignore_cleanup_errors=True)
+def _pictures() -> Path:
+    made = Path(mkdtemp(prefix="casparian-theme-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 _SHEET = """

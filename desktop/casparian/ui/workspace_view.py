@@ -71,7 +71,7 @@ TABLE_COLUMNS: tuple[Column[TableSummary], ...] = (
         tip=lambda one: formats.exact_size(one.size_bytes),
     ),
     Column("Columns", lambda one: formats.number(len(one.columns)), 72, right=True),
-    Column("Parser", lambda one: f"{one.parser} {one.parser_version}", 120, faint=True),
+    Column("Parser", lambda one: f"{one.parser} {one.parser_version}", 96, faint=True),
 )  # fmt: skip
 
 _AT_WORK = tuple(
