@@ -125,6 +125,20 @@ def test_a_sorted_view_gives_the_same_order_at_once_and_later(events, case, desc
     assert deep.column("event_id").to_pylist() == [row[0] for row in expected[12_345:12_845]]
 
 
+@pytest.mark.parametrize("descending", [False, True], ids=["up", "down"])
+def test_the_end_of_a_sorted_view_is_the_same_at_once_and_later(events, descending):
+    spec = ViewSpec(
+        "main", "events", sort=(Sort("channel", descending), Sort("event_id", not descending))
+    )
+    for offset, limit in ((29_500, 400), (29_500, 500), (29_900, 500), (28_000, 1)):
+        with events.open(spec) as at_once:
+            page = at_once.page(offset, limit)
+        with events.open(spec) as later:
+            later.page(15_000, 10)
+            assert later.page(offset, limit).equals(page)
+            assert page.num_rows == min(limit, 30_000 - offset)
+
+
 def test_rows_without_a_value_come_last_in_both_directions(events):
     for descending in (False, True):
         with events.open(ViewSpec("main", "events", sort=(Sort("channel", descending),))) as view:

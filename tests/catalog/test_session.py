@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -214,3 +217,20 @@ def test_the_last_holder_closes_it_and_leaves_nothing(case):
     assert list((case.home / "tmp").iterdir()) == []
     with pytest.raises(CasparianError):
         session.table("FROM t")
+
+
+def test_what_a_killed_program_left_is_swept_away_and_what_is_in_use_is_not(case):
+    case.add("t", COLUMNS, {"a": [1]})
+    case.build()
+    temp = case.home / "tmp"
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    left = temp / f"catalog-{ended.pid}-x"
+    alive = temp / f"catalog-{os.getppid()}-x"
+    strange = temp / "catalog-notes"
+    for one in (left, alive, strange):
+        one.mkdir(parents=True)
+
+    Session(Opening(case.catalog, case.outputs, temp, 512)).release()
+
+    assert sorted(temp.iterdir()) == sorted([alive, strange])

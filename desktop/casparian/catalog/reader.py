@@ -6,8 +6,8 @@ rows stay where they are until it is closed.
 How pages stay fast. A view without filter and order knows which file holds row n and reads just there.
 Any other view has the keys of its rows (eight bytes each) written to a temporary file, by one pass in a
 thread of its own; a page is then a slice of that file and a read of just those rows. While the keys of
-a sorted view are still being made, its first rows come from a top-n query. Position settles ties, so
-pages neither overlap nor change.
+a sorted view are still being made, its first and its last rows come from a top-n query. Position
+settles ties, so pages neither overlap nor change.
 """
 
 from __future__ import annotations
@@ -367,12 +367,13 @@ class _Keys:
         """The keys of rows offset to offset + limit."""
         with self._changed:
             ready = self._done or self._count >= offset + limit
-        if not ready and self._selection.order and offset + limit <= _TOP_ROWS:
-            top = array("q")
-            for batch in self._selection.keys(cancel, (offset, limit)):
-                top.frombytes(_key_bytes(batch))
+        if not ready and (near := self._near(offset, limit)) is not None:
+            keys = array("q")
+            part, backwards = near
+            for batch in self._selection.keys(cancel, part, backwards=backwards):
+                keys.frombytes(_key_bytes(batch))
             self._start()
-            return top.tolist()
+            return keys.tolist()[:: -1 if backwards else 1]
         reached = self.reach(offset + limit, cancel)
         wanted = max(0, min(limit, reached - offset))
         with self._changed:
@@ -380,6 +381,23 @@ class _Keys:
             self._file.seek(offset * _KEY_BYTES)
             keys = array("q", self._file.read(wanted * _KEY_BYTES))
         return keys.tolist()
+
+    def _near(self, offset: int, limit: int) -> tuple[tuple[int, int], bool] | None:
+        """Where a top-n query finds a page that lies near the beginning or the end of a sorted view.
+
+        Returns:
+            Offset and count, and whether they are counted from the end; None if it lies between.
+        """
+        selection = self._selection
+        if not selection.order:
+            return None
+        if offset + limit <= _TOP_ROWS:
+            return (offset, limit), False
+        rows = selection.tables[0].info.rows
+        if not selection.where and offset >= rows - _TOP_ROWS:
+            last = min(rows, offset + limit)
+            return (rows - last, max(0, last - offset)), True
+        return None
 
     def reach(self, rows: int | None, cancel: CancelToken | None) -> int:
         """Wait until so many keys are there, or all of them; return how many are.

@@ -69,6 +69,8 @@ class Selection:
     """The tables it reads, as far as it names them."""
     where: str = ""
     order: str = ""
+    back: str = ""
+    """The opposite of `order`."""
     key: str = ""
     """The position of a row, as SQL; empty for the result of some SQL."""
     values: tuple[object, ...] = ()
@@ -116,10 +118,21 @@ class Selection:
         return steps <= _ORDERLY
 
     def keys(
-        self, cancel: CancelToken | None, limit: tuple[int, int] | None = None
+        self,
+        cancel: CancelToken | None,
+        limit: tuple[int, int] | None = None,
+        *,
+        backwards: bool = False,
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Give the keys of the rows, in order; *limit* is (offset, count)."""
-        order = f" ORDER BY {self.order}" if self.order else ""
+        """Give the keys of the rows, in order.
+
+        Args:
+            cancel: ends it.
+            limit: (offset, count); None for all.
+            backwards: from the last row to the first, the offset counted from there.
+        """
+        settled = self.back if backwards else self.order
+        order = f" ORDER BY {settled}" if settled else ""
         part = f" LIMIT {limit[1]} OFFSET {limit[0]}" if limit else ""
         return self.session.stream(
             f"SELECT {self.key} AS k FROM {self.source}{self.where}{order}{part}",
@@ -210,6 +223,9 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
             raise UserProblem(f"{info.name} has no column {name}", hint="Look at its columns")
         return by_name[name]
 
+    def inside(name: str) -> str:
+        return place[known(name).name]
+
     def bound_place(column: ColumnInfo) -> str:
         here = place[column.name]
         return f"to_microseconds({here})" if column.type == "duration" else here
@@ -248,9 +264,8 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
         statement,
         (stored,),
         where=f" WHERE {' AND '.join(where)}" if where else "",
-        order=f"{_order(spec.sort, lambda name: place[known(name).name])}, {key}"
-        if spec.sort
-        else "",
+        order=f"{_order(spec.sort, inside)}, {key}" if spec.sort else "",
+        back=f"{_order(spec.sort, inside, backwards=True)}, {key} DESC" if spec.sort else "",
         key=key,
         values=tuple(bound.values),
     )
@@ -371,9 +386,11 @@ def _list(columns: Iterable[ColumnInfo], keywords: frozenset[str]) -> str:
     return ", ".join(readable(column.name, keywords) for column in columns)
 
 
-def _order(sorts: Sequence[Sort], name: Callable[[str], str]) -> str:
+def _order(sorts: Sequence[Sort], name: Callable[[str], str], *, backwards: bool = False) -> str:
+    nulls = "NULLS FIRST" if backwards else "NULLS LAST"
     return ", ".join(
-        f"{name(one.column)} {'DESC' if one.descending else 'ASC'} NULLS LAST" for one in sorts
+        f"{name(one.column)} {'DESC' if one.descending != backwards else 'ASC'} {nulls}"
+        for one in sorts
     )
 
 

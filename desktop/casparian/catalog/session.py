@@ -81,7 +81,10 @@ class Session:
         self._lock = threading.Lock()
         try:
             opening.temp.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix="catalog-", dir=opening.temp))
+            _sweep(opening.temp)
+            self._folder = Path(
+                tempfile.mkdtemp(prefix=f"catalog-{os.getpid()}-", dir=opening.temp)
+            )
         except OSError as error:
             raise from_os_error(error, "The query catalog could not be opened") from error
         try:
@@ -304,6 +307,26 @@ class Session:
 
     def _remove(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _sweep(temp: Path) -> None:
+    """Remove the copies that a program left behind which did not come to its end."""
+    for folder in temp.glob("catalog-*-*"):
+        owner = folder.name.split("-")[1]
+        if owner.isdecimal() and int(owner) != os.getpid() and not _is_running(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        return False  # the system itself keeps what is open from being removed
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:

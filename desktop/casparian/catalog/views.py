@@ -129,12 +129,19 @@ def _write(
         schemas = dict.fromkeys([*(one.schema for one in views), *(one for one, _ in control)])
         for schema in schemas:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS made.{quote(schema)}")
-        for number, view in enumerate(views):
+        told = _Told()
+        for view in views:
             _create_view(connection, view)
-            _describe(connection, number, view)
+            told.add_view(view)
         connection.execute("COMMIT")
-        for number, ((schema, name), rows) in enumerate(control.items(), start=len(views)):
-            _store(connection, number, (schema, name), rows)
+        for (schema, name), rows in control.items():
+            told.add_control(schema, name, rows.num_rows, _store(connection, schema, name, rows))
+        for table, lines in (
+            ("tables", told.tables),
+            ("columns", told.columns),
+            ("files", told.files),
+        ):
+            _insert(connection, table, lines)
         connection.execute("CHECKPOINT made")
         connection.execute("DETACH made")
     finally:
@@ -160,11 +167,13 @@ def _create_view(connection: duckdb.DuckDBPyConnection, view: _View) -> None:
     place = f"made.{quote(view.schema)}.{quote(view.name)}"
     connection.execute(f"CREATE VIEW {place} AS {_says(view, fault) if fault else sql}")
     connection.execute(f"COMMENT ON VIEW {place} IS {literal(_comment(view))}")
-    documented = [] if fault else [one for one in view.columns if one.doc]
+    # Lineage and quarantine are the same everywhere: what they mean stands in `_casparian.columns`.
+    own = view.table.columns if view.kind == "table" and not fault else ()
     connection.execute(
         ";".join(
             f"COMMENT ON COLUMN {place}.{quote(one.name)} IS {literal(one.doc)}"
-            for one in documented
+            for one in own
+            if one.doc
         )
     )
 
@@ -224,58 +233,67 @@ def _comment(view: _View) -> str:
     return told
 
 
-def _describe(connection: duckdb.DuckDBPyConnection, number: int, view: _View) -> None:
-    _insert(
-        connection,
-        "tables",
-        [
+class _Told:
+    """What the catalog says of itself, gathered to be written at once."""
+
+    def __init__(self) -> None:
+        self.tables: list[tuple[object, ...]] = []
+        self.columns: list[tuple[object, ...]] = []
+        self.files: list[tuple[object, ...]] = []
+
+    def add_view(self, view: _View) -> None:
+        number, table = len(self.tables), view.table
+        self.tables.append(
             (
                 number,
                 view.schema,
                 view.name,
                 view.kind,
-                view.table.parser,
-                view.table.parser_version,
+                table.parser,
+                table.parser_version,
                 view.rows,
             )
-        ],
-    )
-    _insert(
-        connection,
-        "columns",
-        [(number, at, one.name, one.type, one.doc) for at, one in enumerate(view.columns)],
-    )
-    _insert(
-        connection,
-        "files",
-        [(number, at, one.path, one.rows, one.size_bytes) for at, one in enumerate(view.files)],
-    )
+        )
+        self.columns += [
+            (number, at, one.name, one.type, one.doc) for at, one in enumerate(view.columns)
+        ]
+        self.files += [
+            (number, at, one.path, one.rows, one.size_bytes) for at, one in enumerate(view.files)
+        ]
+
+    def add_control(
+        self, schema: str, name: str, rows: int, columns: Iterable[tuple[str, str]]
+    ) -> None:
+        number = len(self.tables)
+        self.tables.append((number, schema, name, "control", "", "", rows))
+        self.columns += [
+            (number, at, column, word, "") for at, (column, word) in enumerate(columns)
+        ]
 
 
 def _store(
-    connection: duckdb.DuckDBPyConnection, number: int, place: tuple[str, str], rows: pa.Table
-) -> None:
-    """Store a table of the control plane, every column as the type of ours that holds it."""
-    schema, name = place
-    columns = []
+    connection: duckdb.DuckDBPyConnection, schema: str, name: str, rows: pa.Table
+) -> list[tuple[str, str]]:
+    """Store a table of the control plane, each column as the type of ours that holds it.
+
+    Returns:
+        The columns' names and words.
+    """
     connection.register("given", rows)
     given = connection.table("given")
-    for column, duck in zip(given.columns, given.types, strict=True):
-        columns.append((column, shape_of(str(duck))))
+    shapes = [
+        (column, shape_of(str(duck)))
+        for column, duck in zip(given.columns, given.types, strict=True)
+    ]
     casts = ", ".join(
         f"CAST({quote(column)} AS {shape.cast}) AS {quote(column)}" if shape.cast else quote(column)
-        for column, shape in columns
+        for column, shape in shapes
     )
     connection.execute(
         f"CREATE TABLE made.{quote(schema)}.{quote(name)} AS SELECT {casts} FROM given"
     )
     connection.unregister("given")
-    _insert(connection, "tables", [(number, schema, name, "control", "", "", rows.num_rows)])
-    _insert(
-        connection,
-        "columns",
-        [(number, at, column, shape.word, "") for at, (column, shape) in enumerate(columns)],
-    )
+    return [(column, shape.word) for column, shape in shapes]
 
 
 def _insert(
