@@ -63,6 +63,7 @@ def test_enter_opens_a_table_and_its_quarantine_and_names_a_column(tree, qtbot) 
         with qtbot.waitSignal(tree.open_wanted) as wanted:
             qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
         assert wanted.args == [expected]
+    items(tree)["people"].setExpanded(True)
     tree.tree.setCurrentItem(items(tree)["people"].child(0))
     with qtbot.waitSignal(tree.open_wanted) as wanted:
         qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
@@ -101,4 +102,17 @@ def test_the_menu_opens_queries_copies_and_exports(tree, qtbot) -> None:
 
 
 def test_names_from_evidence_are_no_markup_in_tool_tips(tree) -> None:
+    items(tree)["people"].setExpanded(True)
     assert "&lt;b&gt;" in items(tree)["<b>user</b>"].toolTip(0)
+
+
+def test_a_catalog_of_ten_thousand_columns_that_changes_holds_up_nothing(
+    tree, stalls, qtbot
+) -> None:
+    columns = tuple(ColumnInfo(f"column_{at}", "string") for at in range(50))
+    many = [TableInfo("main", f"table_{at}", "table", columns, at) for at in range(200)]
+    stalls.start()
+    for extra in range(5):
+        tree.show_tables([*many, TableInfo("main", f"new_{extra}", "table", columns, 1)])
+        qtbot.wait(10)
+    assert stalls.longest_ms < 100, stalls.where

@@ -248,7 +248,22 @@ def test_working_in_results_never_holds_up_the_window(results, qtbot, stalls) ->
         viewer = open_table(results, qtbot, name)
         viewer.grid.go_to(viewer.rows - 1)
         qtbot.wait(50)
+    results.show_sql()
     results.console.set_sql("SELECT count(*) FROM people")
     with qtbot.waitSignal(results.console.viewer.loaded):
         trigger(results, "run")
     assert stalls.longest_ms < 100, stalls.where
+
+
+def test_columns_stand_as_they_were_left_when_the_table_is_opened_again(results, qtbot) -> None:
+    viewer = open_table(results, qtbot, "people")
+    viewer._chooser.moved.emit(0, 1)
+    viewer._chooser.shown_changed.emit(2, False)
+    viewer.grid.setColumnWidth(1, 333)
+    viewer.grid.freeze(1)
+    trigger(results, "close_tab")
+    again = open_table(results, qtbot, "people")
+    assert again is not viewer
+    assert again.shown_columns() == ["name", "id"]
+    assert again.grid.columnWidth(1) == 333
+    assert again.grid.frozen_columns == 1

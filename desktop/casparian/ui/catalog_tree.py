@@ -25,6 +25,8 @@ from casparian.ui.table_model import tip
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from casparian.domain.results import ColumnInfo
+
 _TABLE = Qt.ItemDataRole.UserRole
 _COLUMN = Qt.ItemDataRole.UserRole + 1
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
@@ -67,7 +69,7 @@ class CatalogTree(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("catalog")
-        self._tables: tuple[TableInfo, ...] = ()
+        self._tables: dict[str, TableInfo] = {}
         self._search = parts.search_field("Find a table or a column", "catalog_search")
         self._tree = _Tree()
         self._tree.setObjectName("catalog_tree")
@@ -91,41 +93,45 @@ class CatalogTree(QWidget):
         self._search.textChanged.connect(self._on_search)
         self._tree.itemDoubleClicked.connect(self._on_entered)
         self._tree.entered.connect(self._on_entered)
+        self._tree.itemExpanded.connect(self._add_columns)
         self._tree.customContextMenuRequested.connect(self._on_menu)
 
     def show_tables(self, tables: Sequence[TableInfo]) -> None:
-        """Show these tables; what was open or current stays so."""
-        self._tables = tuple(tables)
+        """Show these tables; what was open or current stays so.
+
+        Their columns come when they are looked at: there may be ten thousand of them, and a catalog that
+        changes while jobs run must not hold up the window.
+        """
         opened = {self._key(item) for item in self._items() if item.isExpanded()}
         current = self._tree.currentItem()
         chosen = self._key(current) if current else ""
+        self._tables = {one.name: one for one in tables}
+        self._fill()
+        for item in self._items():
+            if self._key(item) in opened:
+                item.setExpanded(True)  # which brings its columns
+        for item in self._items():
+            if self._key(item) == chosen:
+                self._tree.setCurrentItem(item)
+        self._on_search(self._search.text())
+
+    def _fill(self) -> None:
         self._tree.clear()
-        groups = {
-            "table": _group("Tables"),
-            "control": _group("About the case"),
-        }
-        by_name: dict[str, QTreeWidgetItem] = {}
+        groups = {"table": _group("Tables"), "control": _group("About the case")}
+        items: dict[str, QTreeWidgetItem] = {}
+        tables = self._tables.values()
         for table in sorted(tables, key=lambda one: (one.kind == "quarantine", one.name)):
-            item = _table_item(table)
-            if table.kind == "quarantine":
-                owner = by_name.get(table.name.removesuffix(QUARANTINE_SUFFIX))
-                if owner is not None:
-                    owner.insertChild(0, item)
-                    if table.rows:
-                        _mark_quarantined(owner, table.rows)
-                    continue
-            by_name[table.name] = item
-            groups["control" if table.kind == "control" else "table"].addChild(item)
+            items[table.name] = item = _table_item(table)
+            owner = items.get(table.name.removesuffix(QUARANTINE_SUFFIX))
+            if table.kind == "quarantine" and owner is not None:
+                owner.insertChild(0, item)
+                _mark_quarantined(owner, table.rows)
+            else:
+                groups["control" if table.kind == "control" else "table"].addChild(item)
         for group in groups.values():
             if group.childCount():
                 self._tree.addTopLevelItem(group)
                 group.setExpanded(True)
-        for item in self._items():
-            if self._key(item) in opened:
-                item.setExpanded(True)
-            if chosen and self._key(item) == chosen:
-                self._tree.setCurrentItem(item)
-        self._on_search(self._search.text())
 
     def focus_search(self) -> None:
         """Go to the field that finds tables."""
@@ -155,7 +161,7 @@ class CatalogTree(QWidget):
         super().changeEvent(event)
         if event.type() is QEvent.Type.PaletteChange:
             # Items keep the colours they were made with.
-            self.show_tables(self._tables)
+            self.show_tables([*self._tables.values()])
 
     def _items(self) -> Iterator[QTreeWidgetItem]:
         waiting = _children(self._tree.invisibleRootItem())[::-1]
@@ -177,14 +183,27 @@ class CatalogTree(QWidget):
 
     def _narrow(self, table: QTreeWidgetItem, wanted: str) -> None:
         """Hide a table unless it, its quarantine or one of its columns is wanted."""
+        name = str(table.data(0, _TABLE))
+        named = wanted in name.lower()
+        if wanted and any(wanted in one.name.lower() for one in self._tables[name].columns):
+            self._add_columns(table)
         children = _children(table)
-        named = wanted in str(table.data(0, _TABLE)).lower()
         found = [child for child in children if wanted in child.text(0).lower()]
         table.setHidden(not (named or found))
         for child in children:
             child.setHidden(bool(wanted) and not named and child not in found)
         if wanted and found and not named:
             table.setExpanded(True)
+
+    @Slot(QTreeWidgetItem)
+    def _add_columns(self, item: QTreeWidgetItem) -> None:
+        """Give a table its columns, unless it has them."""
+        table = self._tables.get(str(item.data(0, _TABLE)))
+        if table is None or item.data(0, _COLUMN) is not None:
+            return
+        if any(child.data(0, _COLUMN) is not None for child in _children(item)):
+            return
+        item.addChildren([_column_item(table, column) for column in table.columns])
 
     @Slot(QTreeWidgetItem, int)
     def _on_entered(self, item: QTreeWidgetItem, _column: int) -> None:
@@ -241,6 +260,8 @@ def _group(title: str) -> QTreeWidgetItem:
 
 def _mark_quarantined(item: QTreeWidgetItem, rows: int) -> None:
     """Let a table show that some of what was read is not in it."""
+    if not rows:
+        return
     item.setIcon(0, icons.icon("partial", "partial"))
     item.setToolTip(0, f"{item.toolTip(0)}<br>{formats.count(rows, 'row')} in quarantine")
 
@@ -255,11 +276,15 @@ def _table_item(table: TableInfo) -> QTreeWidgetItem:
     parser = f"{table.parser} {table.parser_version}".strip()
     said = f"{table.name}: {formats.count(table.rows, 'row')}"
     item.setToolTip(0, tip(f"{said}, read by {parser}" if parser else said))
-    for column in table.columns:
-        child = QTreeWidgetItem([shown_text(column.name), column.type])
-        child.setData(0, _TABLE, table.name)
-        child.setData(0, _COLUMN, column.name)
-        child.setForeground(1, theme.color("faint"))
-        child.setToolTip(0, tip(column.doc or column.name))
-        item.addChild(child)
+    if table.columns:
+        item.setChildIndicatorPolicy(QTreeWidgetItem.ChildIndicatorPolicy.ShowIndicator)
+    return item
+
+
+def _column_item(table: TableInfo, column: ColumnInfo) -> QTreeWidgetItem:
+    item = QTreeWidgetItem([shown_text(column.name), column.type])
+    item.setData(0, _TABLE, table.name)
+    item.setData(0, _COLUMN, column.name)
+    item.setForeground(1, theme.color("faint"))
+    item.setToolTip(0, tip(column.doc or column.name))
     return item

@@ -180,6 +180,12 @@ class Grid(QTableView):
             room = max(widest, typed) + 2 * _PADDING + 4
             self.setColumnWidth(column, max(room, self._header_width(column)))
 
+    def order_columns(self, columns: Sequence[int]) -> None:
+        """Put columns, by logical index, at the left in this order; the others follow as they stand."""
+        header = self.horizontalHeader()
+        for visual, column in enumerate(columns):
+            header.moveSection(header.visualIndex(column), visual)
+
     def widen_to_header(self, column: int) -> None:
         """Give a column the room that its header needs with the marks it has now."""
         needed = self._header_width(column)

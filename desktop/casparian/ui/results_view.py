@@ -23,6 +23,7 @@ from casparian.domain.results import Filter, ViewSpec
 from casparian.ui import icons, parts
 from casparian.ui.actions import Action
 from casparian.ui.catalog_tree import CatalogTree
+from casparian.ui.column_layout import ColumnLayouts
 from casparian.ui.export_dialog import Choice, ExportDialog
 from casparian.ui.inspector import Inspector
 from casparian.ui.sql_console import SqlConsole, Tools
@@ -133,6 +134,7 @@ class ResultsView(QWidget):
         self._workspace: Workspace | None = None
         self._tables: dict[str, TableInfo] = {}
         self._awaited = ""
+        self._layouts = ColumnLayouts(services.settings.home / "window.ini")
         self._actions = self._register(actions)
         self.inspector = Inspector(services.results, tasks)
         for verb in ("next_pane", "previous_pane"):
@@ -177,7 +179,9 @@ class ResultsView(QWidget):
             if viewer.property(_TABLE) == name:
                 self._show_tab(self._tabs.indexOf(viewer))
                 return
-        viewer = TableViewer(self._tasks, self._table_tools(), f"table_{name}")
+        viewer = TableViewer(
+            self._tasks, self._table_tools(), f"table_{name}", layout=self._layouts.get(name)
+        )
         viewer.setProperty(_TABLE, name)
         viewer.row_chosen.connect(self.inspector.show_row)
         viewer.row_opened.connect(self.inspector_wanted)
@@ -200,6 +204,7 @@ class ResultsView(QWidget):
     def close_views(self) -> None:
         """Let go of everything in the catalog, at the end of the program; may block for a moment."""
         for viewer in self._viewers():
+            self._remember(viewer)
             viewer.close_now()
 
     @property
@@ -282,9 +287,15 @@ class ResultsView(QWidget):
         if not isinstance(viewer, TableViewer):
             return
         self._tabs.removeTab(at)
+        self._remember(viewer)
         viewer.close_view()
         viewer.deleteLater()
         self._render()
+
+    def _remember(self, viewer: TableViewer) -> None:
+        """Keep how the columns of a table are, if anybody has seen them."""
+        if viewer is not self._console.viewer and viewer.view is not None:
+            self._layouts.put(str(viewer.property(_TABLE)), viewer.column_layout())
 
     def _close_button(self, viewer: TableViewer) -> QToolButton:
         button = QToolButton()
@@ -371,8 +382,10 @@ class ResultsView(QWidget):
         self._close_tab(self._tabs.currentIndex())
 
     def _run(self) -> None:
+        is_in_front = self._console.isVisible()
         self.show_sql()
-        self._console.run()
+        if is_in_front:
+            self._console.run()
 
     def _history(self) -> None:
         self.show_sql()

@@ -31,6 +31,7 @@ from casparian.domain.evidence import shown_text
 from casparian.domain.results import Filter, Sort
 from casparian.ui import filters, formats, icons, parts, theme
 from casparian.ui.column_chooser import ColumnChooser
+from casparian.ui.column_layout import ColumnLayout
 from casparian.ui.filter_bar import FilterChips, FilterEditor
 from casparian.ui.grid import Grid
 from casparian.ui.problems import Banner
@@ -159,8 +160,18 @@ class TableViewer(QWidget):
         parent: QWidget | None = None,
         *,
         invitation: str = "",
+        layout: ColumnLayout | None = None,
     ) -> None:
-        """Make an empty viewer; `invitation` is what it says as long as it was given nothing to show."""
+        """Make an empty viewer.
+
+        Args:
+            tasks: run what is read.
+            tools: actions for the line above the table.
+            name: of the widget, and the beginning of those of its parts.
+            parent: the widget it stands in.
+            invitation: what it says as long as it was given nothing to show.
+            layout: how its columns were the last time.
+        """
         super().__init__(parent)
         self.setObjectName(name)
         self.setAccessibleName("Table")
@@ -170,7 +181,9 @@ class TableViewer(QWidget):
         self._wanted = Shape()
         self._total: int | None = None
         self._note = ""
-        self._hidden: set[str] = set(LINEAGE_COLUMNS)
+        self._layout = layout
+        self._hidden = set(layout.hidden if layout else LINEAGE_COLUMNS)
+        self._widths: dict[str, int] = {}
         self._token: CancelToken | None = None
         self._fitted: tuple[str, ...] = ()
         self._is_stale = False
@@ -260,6 +273,17 @@ class TableViewer(QWidget):
             return
         self._is_stale = True
         self._banner.say("More has been committed since these rows were opened.", "busy", "Reload")
+
+    def column_layout(self) -> ColumnLayout:
+        """Return how the columns are now, to be given to the next viewer of the table."""
+        header = self._grid.horizontalHeader()
+        names = [one.name for one in self._model.columns]
+        order = tuple(names[header.logicalIndex(visual)] for visual in range(len(names)))
+        shown = [at for at, name in enumerate(names) if name not in self._hidden]
+        widths = {names[at]: self._grid.columnWidth(at) for at in shown}
+        changed = {name: one for name, one in widths.items() if one != self._widths.get(name)}
+        moved = order if list(order) != names else ()
+        return ColumnLayout(moved, frozenset(self._hidden), changed, self._grid.frozen_columns)
 
     def shown_columns(self) -> list[str]:
         """Return the names of the columns on screen, in their order."""
@@ -520,6 +544,18 @@ class TableViewer(QWidget):
             self._fitted = names
             least = {index: _least_chars(one) for index, one in enumerate(columns)}
             self._grid.fit_columns(least)
+            self._widths = {name: self._grid.columnWidth(at) for at, name in enumerate(names)}
+            self._apply_layout(names)
+
+    def _apply_layout(self, names: tuple[str, ...]) -> None:
+        if self._layout is None:
+            return
+        place = {name: at for at, name in enumerate(names)}
+        for name, width in self._layout.widths.items():
+            if name in place:
+                self._grid.setColumnWidth(place[name], width)
+        self._grid.order_columns([place[one] for one in self._layout.order if one in place])
+        self._grid.freeze(self._layout.frozen)
 
     # copying
 
