@@ -19,8 +19,15 @@ stamp=$venv/.stamp
 
 say() { printf '%s\n' "$*" >&2; }
 
+# Whether there should be a screen, and, once all is set up, whether it can be opened.
 has_screen() {
     [ -n "${DISPLAY:-}${WAYLAND_DISPLAY:-}" ] || [ "$(uname)" = Darwin ]
+}
+opens_screen() {
+    (
+        "$python" -P -c 'from PySide6.QtGui import QGuiApplication; QGuiApplication([])'
+        exit $?
+    ) >/dev/null 2>&1
 }
 
 # What Qt links to, as PACKAGE:LIBRARY. The libraries are looked for, and not the packages, since
@@ -114,10 +121,11 @@ casparian() { "$python" -P -m casparian "$@"; }
 
 run() {
     [ $# -gt 0 ] || set -- "$root/resources/sample"
-    if has_screen; then
+    if has_screen && opens_screen; then
         casparian "$@"
         return
     fi
+    say "There is no screen that can be opened, so the tables are printed."
     code=0
     casparian run "$@" || code=$?
     casparian tables
