@@ -23,15 +23,16 @@ Damage, and what becomes of it:
 
 from __future__ import annotations
 
+import datetime
 import io
 import re
 import struct
 import zlib
-from array import array
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypedDict, cast
 
 import msgspec
 import pyarrow as pa
@@ -355,6 +356,8 @@ class _Rows:
             rows = pa.RecordBatch.from_arrays(arrays, schema=_TYPED)
         except (OverflowError, pa.ArrowException):
             # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
+            for name in _GUIDS:
+                columns[name] = [one and _plain_guid(one) for one in columns[name]]
             arrays = [rest[name] if name in rest else _texts(columns[name]) for name in _NAMES]
             rows = pa.RecordBatch.from_arrays(arrays, names=_NAMES)
         return Batch(_TABLE, rows, pa.array(self.ordinals, pa.int64()))
@@ -472,9 +475,8 @@ def _odd_batch(odd: Sequence[_Odd]) -> Iterator[Batch | Rejected]:
 
 def _taken_apart(one: _Odd) -> dict[str, str]:
     """The texts of a record's columns, found by their places; what has no place goes to `extra`."""
-    record = msgspec.json.decode(one.data, type=dict[str, dict[str, msgspec.Raw]])
-    event = record.pop("Event", {})
-    extra: dict[str, Any] = dict(record)
+    extra: dict[str, Any] = msgspec.json.decode(one.data, type=dict[str, msgspec.Raw])
+    event = dict(_members(extra.pop("Event", _NONE), extra, "Event"))
     row = {
         "record_id": str(one.event_record_id),
         "written_time": one.timestamp,
@@ -556,34 +558,56 @@ class _Reading:
         self._rows = _Rows()
         self._odd: list[_Odd] = []
         self._ordinal = 0
+        self._seen_to: set[int] = set()
+        """The chunks that were read on their own."""
+        self._mended: list[int] = []
+        self._unproven: list[int] = []
 
     def items(self) -> Iterator[Batch | Rejected]:
         """All that the log holds."""
         yield from self._log.damage()
         yield from self._read_chunks()
+        short = self._ordinal < self._log.expected_records
+        for index in self._log.with_signature if short else self._log.doubtful:
+            yield from self._read_rest(index)
         yield from self._read_cut_chunk()
         yield from self._flush()
         yield from self._flush_odd()
+        self._note_chunks()
+
+    def _note_chunks(self) -> None:
+        if self._mended:
+            self._context.warn(
+                f"{_listed(self._mended)} lost the signature; the checksums prove the rest whole, and the "
+                "records were read"
+            )
+        if self._unproven:
+            self._context.warn(
+                f"{_listed(self._unproven)} may be altered, or was being written when the log was "
+                "collected: a checksum does not hold; the records were read"
+            )
 
     def _read_chunks(self) -> Iterator[Batch | Rejected]:
         records = _records(PyEvtxParser(self._log.view(), validate_checksums=True))
-        failures = 0
-        while failures <= self._log.most_records:
+        faulty = -1
+        for _ in range(self._log.most_records):
             try:
                 yield from self._read_records(records)
             except RuntimeError as error:
-                failures += 1
-                yield from self._failed(str(error))
+                index = self._log.chunk_being_read
+                if found := _CHUNK_ERROR.match(str(error)):
+                    yield from self._read_damaged_chunk(int(found[1]))
+                elif index != faulty:
+                    yield from self._read_rest(faulty)
+                    faulty = index
+                yield from self._flush_full()
             else:
-                return
+                break
+        yield from self._read_rest(faulty)
 
     def _read_records(self, records: Iterator[_Given]) -> Iterator[Batch | Rejected]:
         while self._take(islice(records, _GROUP_RECORDS)):
-            if self._rows.is_full:
-                yield from self._flush()
-                self._context.progress(self._log.done_bytes)
-            if len(self._odd) >= _BATCH_RECORDS:
-                yield from self._flush_odd()
+            yield from self._flush_full()
 
     def _take(self, records: Iterable[_Given]) -> bool:
         """Take records as the library gives them; whether there were any.
@@ -609,6 +633,13 @@ class _Reading:
             rows.settle()
         return ordinal > before
 
+    def _flush_full(self) -> Iterator[Batch | Rejected]:
+        if self._rows.is_full:
+            yield from self._flush()
+            self._context.progress(self._log.done_bytes)
+        if len(self._odd) >= _GROUP_RECORDS:
+            yield from self._flush_odd()
+
     def _flush(self) -> Iterator[Batch | Rejected]:
         if self._rows.ordinals:
             rows, self._rows = self._rows, _Rows()
@@ -618,36 +649,27 @@ class _Reading:
         odd, self._odd = self._odd, []
         return _odd_batch(odd)
 
-    def _failed(self, message: str) -> Iterator[Batch | Rejected]:
-        if found := _CHUNK_ERROR.match(message):
-            yield from self._read_damaged_chunk(int(found[1]))
-            return
-        self._ordinal += 1
-        raw = b""
-        if found := _RECORD_ERROR.match(message):
-            raw = self._log.raw_record(int(found[1]))
-        yield Rejected(_TABLE, self._ordinal, "bad_record", f"{message} (by ordinal)", raw)
+    def _read_rest(self, index: int) -> Iterator[Rejected]:
+        """See to what the library has not read of a chunk whose checksums hold; once for each chunk."""
+        if index >= 0 and index not in self._seen_to:
+            self._seen_to.add(index)
+            chunk = self._log.chunk(index)
+            yield from self._unread(chunk, *chunk.records())
 
-    def _read_damaged_chunk(self, index: int) -> Iterator[Batch | Rejected]:
+    def _read_damaged_chunk(self, index: int) -> Iterator[Rejected]:
         """Read a chunk that the library refused as a whole, on its own."""
+        self._seen_to.add(index)
         chunk = self._log.chunk(index)
-        if not chunk.is_sound:
+        if not chunk.has_header:
             why = f"chunk {index + 1} has lost its header"
             yield from self._salvage(chunk, "lost_chunk_header", why)
             return
-        self._context.warn(
-            f"The signature of chunk {index + 1} was destroyed; its checksums prove the rest whole, and "
-            "its records were read"
-            if chunk.was_mended
-            else f"A checksum of chunk {index + 1} does not hold: its records may have been altered, or "
-            "were being written when the log was collected",
-            chunk.offset,
-        )
+        (self._mended if chunk.was_mended else self._unproven).append(index + 1)
         records, errors = chunk.records()
         self._take(records)
         yield from self._unread(chunk, records, errors)
 
-    def _read_cut_chunk(self) -> Iterator[Batch | Rejected]:
+    def _read_cut_chunk(self) -> Iterator[Rejected]:
         chunk = self._log.cut_chunk()
         if chunk is not None:
             yield from self._salvage(chunk, "cut_chunk", "the file ends within its chunk")
@@ -655,11 +677,11 @@ class _Reading:
     def _salvage(self, chunk: _Chunk, violation: str, why: str) -> Iterator[Rejected]:
         """What can be read of a chunk that nothing proves: text in quarantine."""
         records, errors = chunk.records()
-        records = [one for one in records if one["event_record_id"] in chunk.spans]
+        whole = {span.record_id for span in chunk.spans}
+        records = [one for one in records if one["event_record_id"] in whole]
         for record in records:
-            self._ordinal += 1
             message = f"Record {record['event_record_id']} can be read, but {why}"
-            yield Rejected(_TABLE, self._ordinal, violation, message, record["data"].encode())
+            yield self._rejected(violation, message, record["data"].encode())
         yield from self._unread(chunk, records, errors)
         if not chunk.spans:
             message = f"At offset {chunk.offset:,}: {why}, and no record can be made out in it"
@@ -668,19 +690,36 @@ class _Reading:
     def _unread(
         self, chunk: _Chunk, records: list[_Given], errors: list[str]
     ) -> Iterator[Rejected]:
-        """The records that a chunk's bytes show and that were not read, and what is known of why."""
-        reasons = {int(found[1]): text for text in errors if (found := _RECORD_ERROR.match(text))}
+        """What a chunk's bytes show to be records and the library did not read.
+
+        It stops at a header that it does not take and leaves out the neighbours behind it. Those are read
+        in a second attempt: they are rows if the chunk is whole, else text in quarantine.
+        """
+        reasons = _reasons(errors)
         others = "; ".join(text for text in errors if not _RECORD_ERROR.match(text))
-        read = {record["event_record_id"] for record in records}
-        missing = sorted(chunk.spans.keys() - read | reasons.keys())
-        texts = chunk.texts_behind_damage() if missing else {}
-        for record_id in missing:
-            start, end = chunk.spans.get(record_id, (0, 0))
-            reason = reasons.get(record_id) or others or "it lies behind damage"
+        missing, gaps = chunk.left_by(records)
+        rescued, still = chunk.rescued(missing) if missing else ({}, {})
+        for span in missing:
+            record = rescued.get(span.start)
+            if record is not None and chunk.is_whole:
+                self._take([record])
+                continue
+            reason = reasons.pop(span.record_id, still.get(span.start, others))
+            reason = reason or "it lies behind damage"
+            message = f"Record {span.record_id} at offset {chunk.offset + span.start:,}: {reason}"
+            raw = chunk.given[span.start : span.end] if record is None else record["data"].encode()
+            yield self._rejected("bad_record", message, raw)
+        for start, end, record_id in gaps:
+            reason = reasons.pop(record_id, others) or "no record can be made out"
+            message = f"{end - start:,} bytes at offset {chunk.offset + start:,}: {reason}"
+            yield self._rejected("bad_record", message, chunk.given[start:end])
+        for record_id, reason in reasons.items():
             message = f"Record {record_id} in the chunk at offset {chunk.offset:,}: {reason}"
-            raw = texts[record_id].encode() if record_id in texts else chunk.given[start:end]
-            self._ordinal += 1
-            yield Rejected(_TABLE, self._ordinal, "bad_record", message, raw)
+            yield self._rejected("bad_record", message)
+
+    def _rejected(self, violation: str, message: str, raw: bytes = b"") -> Rejected:
+        self._ordinal += 1
+        return Rejected(_TABLE, self._ordinal, violation, message, raw)
 
 
 # -------------------------------------------------------------------------------------------- file
@@ -694,9 +733,12 @@ _CHUNK_BYTES = 65_536
 _FIRST_RECORD = 512
 """Offset of the first record in a chunk."""
 _SMALLEST_RECORD = 28
+_NO_LAST = 2**64 - 1
+"""As the number of the last record: that of a chunk without any. The library stops at the last."""
 _NO_CHECKSUMS = 4
 """Flag in both kinds of header."""
 _KNOWN_FLAGS = 7
+_LISTED = 10
 
 
 class _Log:
@@ -709,10 +751,13 @@ class _Log:
         self._whole, self._rest = divmod(max(self._size - _HEADER_BYTES, 0), _CHUNK_BYTES)
         source.seek(0)
         self._head = source.read(_HEADER_BYTES)
-        self._firsts, self._lasts = array("Q"), array("Q")
         self._empty: list[int] = []
-        self._present = 0
-        self._last_present = -1
+        self.with_signature: list[int] = []
+        """The chunks that are some by their signature."""
+        self.doubtful: list[int] = []
+        """Those whose header does not point to the record that it calls the last."""
+        self.expected_records = 0
+        """What the headers of the chunks count together."""
         for index in range(self._whole):
             self._survey(index)
         self._check_signature()
@@ -721,6 +766,11 @@ class _Log:
     def most_records(self) -> int:
         """More records than the file can hold: whoever counts more errors goes in circles."""
         return self._size // _SMALLEST_RECORD + 1
+
+    @property
+    def chunk_being_read(self) -> int:
+        """The library reads a chunk at a time: the index of the last."""
+        return (self._source.tell() - _HEADER_BYTES) // _CHUNK_BYTES - 1
 
     @property
     def done_bytes(self) -> int:
@@ -738,8 +788,7 @@ class _Log:
         """A whole chunk, on its own."""
         offset = _HEADER_BYTES + index * _CHUNK_BYTES
         at = self._source.tell()
-        self._source.seek(offset)
-        chunk = _Chunk(self._source.read(_CHUNK_BYTES), offset)
+        chunk = _Chunk(self._read_at(offset, _CHUNK_BYTES), offset)
         self._source.seek(at)
         return chunk
 
@@ -748,41 +797,31 @@ class _Log:
         chunk = self.chunk(self._whole)
         return chunk if chunk.given.startswith(_CHUNK_SIGNATURE) else None
 
-    def raw_record(self, record_id: int) -> bytes:
-        """The bytes of a record, if a chunk's header says that it has it; else nothing."""
-        for index, (first, last) in enumerate(zip(self._firsts, self._lasts, strict=True)):
-            if first <= record_id <= last:
-                chunk = self.chunk(index)
-                start, end = chunk.spans.get(record_id, (0, 0))
-                return chunk.given[start:end]
-        return b""
-
     def damage(self) -> Iterator[Rejected]:
         """What the headers show to be missing; what they show to be harmless is only noted."""
         counted = int.from_bytes(self._head[42:44], "little")
         cut = self.cut_chunk()
+        last_present = self.with_signature[-1] if self.with_signature else -1
         if not self._header_holds:
             self._note_header()
-            counted = self._present
+            counted = len(self.with_signature)
         if counted > self._whole:
             there = f"{self._whole:,} whole" + (" and a part of one" if cut else "")
             message = (
                 f"The file is cut short: its header counts {counted:,} chunks, it holds {there}"
             )
             yield Rejected(_TABLE, self._size, "cut_short", message)
-        elif counted < self._present:
+        elif counted < len(self.with_signature):
             self._context.warn(
                 f"The header is older than the log, as in a log collected from a running system: it "
-                f"counts {counted:,} chunks, the file holds {self._present:,}; all were read"
+                f"counts {counted:,} of the {len(self.with_signature):,} chunks in the file; all were read"
             )
         if self._rest and not cut:
             self._context.warn(
                 f"The last {self._rest:,} bytes are no chunk and were not read",
                 self._size - self._rest,
             )
-        for first, last in _runs(
-            [one for one in self._empty if one < max(counted, self._last_present)]
-        ):
+        for first, last in _runs([one for one in self._empty if one < max(counted, last_present)]):
             offset = _HEADER_BYTES + first * _CHUNK_BYTES
             which = (
                 f"Chunk {first + 1} is"
@@ -794,24 +833,28 @@ class _Log:
 
     def _survey(self, index: int) -> None:
         offset = _HEADER_BYTES + index * _CHUNK_BYTES
-        self._source.seek(offset)
-        head = self._source.read(64)
-        first = last = 0
+        head = self._read_at(offset, 64)
         if head.startswith(_CHUNK_SIGNATURE):
+            self.with_signature.append(index)
             first, last = struct.unpack_from("<QQ", head, 8)
-            self._present += 1
-            self._last_present = index
-        elif not head.strip(b"\0"):
-            self._source.seek(offset)
-            if not self._source.read(_CHUNK_BYTES).strip(b"\0"):
-                self._empty.append(index)
-        self._firsts.append(first)
-        self._lasts.append(last)
+            if first <= last <= first + _CHUNK_BYTES // _SMALLEST_RECORD:
+                self.expected_records += last - first + 1
+            last_id, _, start, free = struct.unpack_from("<QIII", head, 32)
+            record = self._read_at(offset + start, 16)
+            size, record_id = struct.unpack_from("<IQ", record.ljust(16, b"\0"), 4)
+            if (start + size, record_id) != (free, last_id) and free > _FIRST_RECORD:
+                self.doubtful.append(index)
+        elif not head.strip(b"\0") and not self._read_at(offset, _CHUNK_BYTES).strip(b"\0"):
+            self._empty.append(index)
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        self._source.seek(offset)
+        return self._source.read(size)
 
     def _check_signature(self) -> None:
         if not self._size:
             raise ParserFault("The file is empty")
-        if self._present:
+        if self.with_signature:
             return
         if not self._head.startswith(_FILE_SIGNATURE):
             raise ParserFault(
@@ -837,6 +880,14 @@ class _Log:
         self._context.warn(f"The file's {what}; its chunks were read regardless", 0)
 
 
+class _Span(NamedTuple):
+    """Where a record stands in its chunk."""
+
+    start: int
+    end: int
+    record_id: int
+
+
 class _Chunk:
     """One chunk, read on its own."""
 
@@ -844,59 +895,134 @@ class _Chunk:
         self.given = given
         self.offset = offset
         self._bytes = given.ljust(_CHUNK_BYTES, b"\0")
-        self.was_mended = False
-        self.is_sound = self._bytes.startswith(_CHUNK_SIGNATURE)
-        """Whether its header can be believed."""
-        if not self.is_sound:
-            mended = _CHUNK_SIGNATURE + self._bytes[8:]
-            self.was_mended = self.is_sound = _checksums_hold(mended)
-            self._bytes = mended if self.is_sound else self._with_new_header()
+        mended = _CHUNK_SIGNATURE + self._bytes[8:]
+        self.is_whole = len(given) == _CHUNK_BYTES and _checksums_hold(mended)
+        """Whether its checksums prove it, once the signature is restored."""
+        self.was_mended = not given.startswith(_CHUNK_SIGNATURE)
+        self.has_header = self.is_whole or not self.was_mended
+        self._bytes = mended if self.has_header else self._with_new_header()
 
     @property
-    def _end(self) -> int:
-        """Where the records end: what lies behind is what was there before them."""
+    def _limit(self) -> int:
+        """Where the records end; what lies behind was there before them and is not of the log any more."""
         free = int.from_bytes(self._bytes[48:52], "little")
-        return min(free, len(self.given)) if free >= _FIRST_RECORD else len(self.given)
+        return min(free if free >= _FIRST_RECORD else _CHUNK_BYTES, len(self.given))
 
     @cached_property
-    def spans(self) -> dict[int, tuple[int, int]]:
-        """Start and end of every record that the bytes show, by record id."""
-        spans: dict[int, tuple[int, int]] = {}
-        at = self._bytes.find(_RECORD_SIGNATURE, _FIRST_RECORD, self._end)
-        while at >= 0:
-            size, record_id = struct.unpack_from("<IQ", self._bytes.ljust(at + 16, b"\0"), at + 4)
+    def spans(self) -> list[_Span]:
+        """Every record that the bytes show: those have a signature, and their size at both ends."""
+        limit = self._limit
+        spans = []
+        at = self._bytes.find(_RECORD_SIGNATURE, _FIRST_RECORD, limit)
+        while 0 <= at <= limit - _SMALLEST_RECORD:
+            size, record_id = struct.unpack_from("<IQ", self._bytes, at + 4)
             end = at + size
-            # A record ends with its size once more.
-            if _SMALLEST_RECORD <= size <= self._end - at and (
+            if _SMALLEST_RECORD <= size <= limit - at and (
                 int.from_bytes(self._bytes[end - 4 : end], "little") == size
             ):
-                spans[record_id] = (at, end)
+                spans.append(_Span(at, end, record_id))
             else:
                 end = at + len(_RECORD_SIGNATURE)
-            at = self._bytes.find(_RECORD_SIGNATURE, end, self._end)
+            at = self._bytes.find(_RECORD_SIGNATURE, end, limit)
         return spans
+
+    @cached_property
+    def gaps(self) -> list[_Span]:
+        """The stretches between records that are none; the number is that of the header there, if any.
+
+        Zeros behind the last record are unused room.
+        """
+        ends = [_FIRST_RECORD, *(span.end for span in self.spans)]
+        starts = [*(span.start for span in self.spans), self._limit]
+        gaps = [self._gap(end, start) for end, start in zip(ends, starts, strict=True)]
+        return [gap for gap in gaps if gap]
+
+    def _gap(self, start: int, end: int) -> _Span | None:
+        if start >= end or (end == self._limit and not self.given[start:end].strip(b"\0")):
+            return None
+        head = self._bytes[start : start + 16].ljust(16, b"\0")
+        number = int.from_bytes(head[8:], "little")
+        return _Span(start, end, number if head.startswith(_RECORD_SIGNATURE) else -1)
+
+    def left_by(self, records: list[_Given]) -> tuple[list[_Span], list[_Span]]:
+        """The records that the bytes show beyond those that were read, and the gaps that remain."""
+        read = Counter(record["event_record_id"] for record in records)
+        missing = [span for span in self.spans if not _taken(read, span.record_id)]
+        gaps = []
+        for whole in self.gaps:
+            gap: _Span | None = whole
+            while gap and _taken(
+                read, gap.record_id
+            ):  # read, though its size does not stand at its end
+                size = int.from_bytes(self._bytes[gap.start + 4 : gap.start + 8], "little")
+                gap = self._gap(gap.start + size, gap.end)
+            gaps += [gap] if gap else []
+        return missing, gaps
 
     def records(self) -> tuple[list[_Given], list[str]]:
         """What the library reads of it, and what it says of the rest."""
         return _read_chunk(self._bytes)
 
-    def texts_behind_damage(self) -> dict[int, str]:
-        """The JSON of records that the library reaches once it is led past what is no record."""
-        bridged = bytearray(self._bytes)
-        at = _FIRST_RECORD
-        for start, end in sorted(self.spans.values()):
-            if start - at >= _SMALLEST_RECORD:
-                struct.pack_into("<4sI16x", bridged, at, _RECORD_SIGNATURE, start - at)
-            at = end
-        records, _ = _read_chunk(bytes(bridged))
-        return {record["event_record_id"]: record["data"] for record in records}
+    def rescued(self, missing: list[_Span]) -> tuple[dict[int, _Given], dict[int, str]]:
+        """The missing records that the library reads once nothing stops it before them; why not others.
+
+        Both by the record's start.
+
+        What lies between records becomes one record that it skips, and a time that it does not know is
+        taken out of a record's header for the reading.
+        """
+        led = bytearray(self._bytes[: self._limit].ljust(_CHUNK_BYTES, b"\0"))
+        struct.pack_into("<Q8xQ", led, 16, _NO_LAST, _NO_LAST)
+        for start, end, _ in self.gaps:
+            if end - start >= _SMALLEST_RECORD:
+                struct.pack_into("<4sI16x", led, start, _RECORD_SIGNATURE, end - start)
+        starts = {}
+        for start, _, record_id in missing:
+            # Numbers may repeat in a damaged chunk: the start, as a number, tells the records apart.
+            struct.pack_into("<QQ", led, start + 8, start, 0)
+            starts[start] = (record_id, struct.unpack_from("<Q", self._bytes, start + 16)[0])
+        rescued: dict[int, _Given] = {}
+        records, errors = _read_chunk(bytes(led))
+        for record in records:
+            start = record["event_record_id"]
+            if start in starts and start not in rescued:
+                record_id, ticks = starts[start]
+                record["event_record_id"] = record_id
+                record["timestamp"] = _time_text(ticks)
+                rescued[start] = record
+        return rescued, _reasons(errors)
 
     def _with_new_header(self) -> bytes:
         """The chunk behind a header that points to nothing but its records."""
-        last = max(self.spans.values(), default=(0, len(self.given)), key=lambda span: span[1])
-        ids = (min(self.spans, default=1), max(self.spans, default=1))
-        head = _CHUNK_SIGNATURE + struct.pack("<4Q4I", *ids, *ids, 128, last[0], last[1], 0)
+        last = max(self.spans, default=_Span(_FIRST_RECORD, len(self.given), 1))
+        ids = [span.record_id for span in self.spans] or [1]
+        numbers = (min(ids), max(ids), min(ids), max(ids))
+        head = _CHUNK_SIGNATURE + struct.pack("<4Q4I", *numbers, 128, last.start, last.end, 0)
         return head.ljust(_FIRST_RECORD, b"\0") + self._bytes[_FIRST_RECORD:]
+
+
+def _taken(read: Counter[int], record_id: int) -> bool:
+    """Whether a record of that number was read; each counts once."""
+    if not read[record_id]:
+        return False
+    read[record_id] -= 1
+    return True
+
+
+def _time_text(ticks: int) -> str:
+    """A FILETIME (ticks of 100 ns since 1601, MS-DTYP 2.3.3) as the library writes it, in any year."""
+    days, rest = divmod(ticks, 86_400 * 10_000_000)
+    ages, days = divmod(days, 146_097)  # 400 years repeat, to the weekday
+    date = datetime.date(1601, 1, 1) + datetime.timedelta(days=days)
+    seconds, fraction = divmod(rest, 10_000_000)
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{fraction:07}"
+    return f"{date.year + 400 * ages:04}-{date.month:02}-{date.day:02}T{clock}Z UTC"
+
+
+def _reasons(errors: list[str]) -> dict[int, str]:
+    """The library's errors by the number of the record."""
+    found = [(_RECORD_ERROR.match(text), text) for text in errors]
+    return {int(match[1]): text[match.end() :].lstrip(": ") for match, text in found if match}
 
 
 def _read_chunk(chunk: bytes) -> tuple[list[_Given], list[str]]:
@@ -958,6 +1084,13 @@ class _Behind(io.RawIOBase):
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+
+def _listed(chunks: list[int]) -> str:
+    """Chunks by their numbers, for a person."""
+    shown = ", ".join(f"{one:,}" for one in chunks[:_LISTED])
+    more = len(chunks) - _LISTED
+    return f"Chunk {shown}" + (f" and {more:,} more" if more > 0 else "")
 
 
 def _runs(indices: list[int]) -> Iterator[tuple[int, int]]:
