@@ -263,3 +263,18 @@ def test_the_workspace_menu_opens_another_one(window, services, qtbot):
     other.trigger()
     assert window.workspace.name == "Case & 7"
     assert window.findChild(QToolButton, "workspace_button").text().strip() == "Case && 7"
+
+
+def test_a_scan_can_be_stopped_from_the_status_bar(window, case, qtbot, services, monkeypatch):
+    def scan(source_id, *, force=False, cancel):
+        cancel.wait(30)
+        cancel.check()
+
+    monkeypatch.setattr(type(services.sources), "scan", staticmethod(scan))
+    window.take_in([os.fsencode(case(a__csv="x\n1\n"))])
+    stop = window.findChild(QPushButton, "activity_stop")
+    qtbot.waitUntil(stop.isVisible)
+    QTest.mouseClick(stop, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not stop.isVisible())
+    assert "was stopped" in window.findChild(QPushButton, "activity").text()
+    assert not window.findChildren(QDialog, "problem_dialog")

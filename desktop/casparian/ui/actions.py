@@ -47,6 +47,8 @@ class Action:
     """The view whose keys these are; empty for the whole window."""
     hint: str = ""
     """One sentence more, for tool tip and help."""
+    is_switch: bool = False
+    """Whether it is on or off, and says so by a tick."""
 
 
 class Actions(QObject):
@@ -68,6 +70,9 @@ class Actions(QObject):
         made.setShortcuts(keys)
         shown = " · ".join(one.toString(QKeySequence.SequenceFormat.NativeText) for one in keys)
         made.setToolTip(f"{action.hint or action.text}{f'  ({shown})' if shown else ''}")
+        # A ticked action shows its tick in the menu, where an icon would stand in its place.
+        made.setIconVisibleInMenu(not action.is_switch)
+        made.setCheckable(action.is_switch)
         if action.icon:
             made.setIcon(icons.icon(action.icon))
             made.setProperty("icon_name", action.icon)

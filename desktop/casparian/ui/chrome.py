@@ -48,7 +48,6 @@ class Rail(QToolBar):
         column = parts.margins(holder, all_round=0, gap=0)
         group = QActionGroup(self)
         for action in actions:
-            action.setCheckable(True)
             group.addAction(action)
             button = QToolButton()
             button.setDefaultAction(action)

@@ -174,39 +174,40 @@ class MainWindow(QMainWindow):
             self.actions_registry.add(
                 Action(
                     f"view.{name}", name.capitalize(), partial(self.show_view, name), "View",
-                    f"Ctrl+{number}", name,
+                    f"Ctrl+{number}", name, is_switch=True,
                 )
             )  # fmt: skip
 
     def _register_rest(self) -> None:
-        def add(
-            action_id: str, text: str, act: object, keys: str = "", icon: str = "", hint: str = ""
-        ) -> QAction:
-            group = {"view": "View", "help": "Help", "app": "Workspace"}[action_id.split(".")[0]]
-            return self.actions_registry.add(
-                Action(action_id, text, act, group, keys, icon, hint=hint)  # type: ignore[arg-type]
+        add = self.actions_registry.add
+        self._jobs_shown = add(
+            Action(
+                "view.jobs", "Jobs panel", self._on_jobs_toggled, "View", "Ctrl+J", "jobs",
+                is_switch=True,
             )
-
-        self._jobs_shown = add("view.jobs", "Jobs panel", self._on_jobs_toggled, "Ctrl+J", "jobs")
+        )  # fmt: skip
         self._inspector_shown = add(
-            "view.inspector", "Inspector", self._on_inspector_toggled, "Ctrl+I", "inspector"
-        )
-        self._jobs_shown.setCheckable(True)
-        self._inspector_shown.setCheckable(True)
-        add("view.palette", "Find anything", self._on_palette, "Ctrl+K", "search")
-        modes = QActionGroup(self)
+            Action(
+                "view.inspector", "Inspector", self._render_inspector, "View", "Ctrl+I",
+                "inspector", is_switch=True,
+            )
+        )  # fmt: skip
+        add(Action("view.palette", "Find anything", self._on_palette, "View", "Ctrl+K", "search"))
         texts: tuple[tuple[theme.Mode, str], ...] = (
             ("system", "Follow the system's colours"),
             ("light", "Light colours"),
             ("dark", "Dark colours"),
         )
+        modes = QActionGroup(self)
         for mode, text in texts:
-            action = add(f"view.theme_{mode}", text, partial(self._on_theme, mode), icon="theme")
-            action.setCheckable(True)
-            action.setChecked(self._settings.theme == mode)
-            modes.addAction(action)
-        add("help.keys", "Actions and keys", self._on_help, "F1; ?", "help")
-        add("app.quit", "Quit", self.close, "Ctrl+Q", "close")
+            choose = partial(self._on_theme, mode)
+            made = add(
+                Action(f"view.theme_{mode}", text, choose, "View", icon="theme", is_switch=True)
+            )
+            made.setChecked(self._settings.theme == mode)
+            modes.addAction(made)
+        add(Action("help.keys", "Actions and keys", self._on_help, "Help", "F1; ?", "help"))
+        add(Action("app.quit", "Quit", self.close, "Workspace", "Ctrl+Q", "close"))
 
     def _build_menus(self) -> None:
         menus = {group: self.menuBar().addMenu(f"&{group}") for group in GROUPS}
@@ -238,7 +239,7 @@ class MainWindow(QMainWindow):
         self.intake.running_changed.connect(self.status.show_scans)
         self.intake.ended.connect(self._on_intake_ended)
         self.status.activity_wanted.connect(self._on_jobs_wanted)
-        self.status.stop_wanted.connect(self.intake.cancel)
+        self.status.stop_wanted.connect(self._on_stop_wanted)
         self.status.answer_wanted.connect(self._on_answer_wanted)
         self._top.workspace_wanted.connect(self.open_workspace)
         self._jobs_dock.visibilityChanged.connect(self._jobs_shown.setChecked)
@@ -400,6 +401,11 @@ class MainWindow(QMainWindow):
         if not report.jobs:
             self.sources.show_plan()
 
+    @Slot()
+    def _on_stop_wanted(self) -> None:
+        self.intake.cancel()
+        self.status.say("The scan was stopped; what was scanned until then is kept")
+
     @Slot(int, int)
     def _on_busy_changed(self, running: int, waiting: int) -> None:
         self._jobs_at_work = running
@@ -418,9 +424,6 @@ class MainWindow(QMainWindow):
 
     def _on_jobs_toggled(self) -> None:
         self._jobs_dock.setVisible(self._jobs_dock.isHidden())
-
-    def _on_inspector_toggled(self) -> None:
-        self._render_inspector()
 
     def _render_inspector(self) -> None:
         in_results = self._views.currentWidget() is self.results

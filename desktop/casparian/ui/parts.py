@@ -50,6 +50,10 @@ FILE_LOOKS: dict[str, tuple[str, str, theme.Token]] = {
 """The same for what became of a file."""
 
 
+LINK_CHARS = 52
+"""A button cannot give up the middle of its text by itself."""
+
+
 def margins(widget: QWidget, *, all_round: int = theme.GRID, gap: int = theme.GRID) -> QVBoxLayout:
     """Give a widget a column of children on the grid."""
     column = QVBoxLayout(widget)
@@ -135,9 +139,12 @@ class _ActionPush(QPushButton):
 
 def link_button(text: str, name: str, icon: str = "", token: theme.Token = "accent") -> QPushButton:  # noqa: S107  (a colour, not a secret)
     """A line of text that leads somewhere when it is pressed."""
-    button = QPushButton(shown_text(text).replace("&", "&&"))
+    whole = shown_text(text)
+    shown = whole if len(whole) <= LINK_CHARS else f"{whole[:28]}…{whole[-(LINK_CHARS - 29) :]}"
+    button = QPushButton(shown.replace("&", "&&"))
     button.setObjectName(name)
-    button.setAccessibleName(shown_text(text))
+    button.setAccessibleName(whole)
+    button.setToolTip(whole if shown != whole else "")
     button.setProperty("look", "link")
     button.setCursor(Qt.CursorShape.PointingHandCursor)
     if icon:

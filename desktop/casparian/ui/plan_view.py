@@ -79,10 +79,10 @@ class PlanView(QWidget):
         self._force = actions.add(
             Action(
                 "plan.force", "Plan to read everything again", self._on_force, "Jobs",
-                icon="rescan", hint="Also what is done already; new rows replace the old ones",
+                icon="rescan", is_switch=True,
+                hint="Also what is done already; new rows replace the old ones",
             )
         )  # fmt: skip
-        self._force.setCheckable(True)
         self._build()
         for signal in (bridge.sources_changed, bridge.rules_changed, bridge.job_changed):
             signal.connect(self._on_something_changed)

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPlainTextEdit,
+    QSizePolicy,
     QSpinBox,
     QStackedWidget,
     QWidget,
@@ -90,7 +91,7 @@ class RuleEditor(QWidget):
             return
         if self._read() != rule or before is None or before.id != rule.id:
             self._fill(rule)
-        self._title.setText(f"Editing: {rule.tag}" if rule.tag else "New rule")
+        self._title.say(f"Editing: {rule.tag}" if rule.tag else "New rule")
         self._fixed.setVisible(rule.builtin)
         self._check(rule, same_as)
         if before is None or _asks(before) != _asks(rule):
@@ -178,10 +179,12 @@ class RuleEditor(QWidget):
         grid.setVerticalSpacing(theme.GRID // 2)
         grid.setColumnStretch(1, 3)
         grid.setColumnStretch(3, 2)
-        self._title = parts.heading(large=True, name="rule_title")
+        self._title = parts.Elided(name="rule_title")
+        self._title.setFont(theme.font(theme.LARGE, strong=True))
+        self._title.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         save = parts.push_button(acts[-1], look="primary")
         others = (parts.push_button(one) for one in acts[:-1])
-        grid.addWidget(parts.row(self._title, None, *others, save, gap=theme.GRID), 0, 0, 1, 4)
+        grid.addWidget(parts.row(self._title, *others, save, gap=theme.GRID), 0, 0, 1, 4)
         self._fixed = parts.faint(
             "This rule is built in: switch it on or off, or duplicate it to change it.",
             name="rule_fixed",

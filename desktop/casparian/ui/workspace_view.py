@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -78,6 +79,7 @@ _AT_WORK = tuple(
     column for column in JOB_COLUMNS if column.title in {"State", "Parser", "Progress"}
 )
 _SHOWN_RUNS = 5
+_SHOWN_QUARANTINES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,8 @@ class WorkspaceView(QWidget):
             self._at_work.replace([])
         self._workspace = workspace
         self._list_table.choose(workspace.id)
-        self._title.setText(workspace.name)
-        self._facts.setText(f"Created {formats.moment(workspace.created_at)}")
+        self._title.say(workspace.name)
+        self._facts.say(f"Created {formats.moment(workspace.created_at)}")
         self._enable()
         self._refresh.now()
 
@@ -175,10 +177,9 @@ class WorkspaceView(QWidget):
         self._archived = actions.add(
             Action(
                 "workspace.archived", "Show archived workspaces", self._list_again, group,
-                icon="filter",
+                icon="filter", is_switch=True,
             )
         )  # fmt: skip
-        self._archived.setCheckable(True)
 
     def _build(self, actions: Actions) -> None:
         self._list: RecordModel[Workspace] = RecordModel(
@@ -199,8 +200,9 @@ class WorkspaceView(QWidget):
 
         board = QWidget()
         main = parts.margins(board, all_round=2 * theme.GRID, gap=2 * theme.GRID)
-        self._title = parts.heading(large=True, name="workspace_title")
-        self._facts = parts.faint(name="workspace_facts")
+        self._title = parts.Elided(name="workspace_title")
+        self._title.setFont(theme.font(theme.LARGE, strong=True))
+        self._facts = parts.Elided(name="workspace_facts", look="faint")
         self._banner = problems.Banner("workspace_banner")
         self._banner.acted.connect(self._refresh.now)
         titles = QWidget()
@@ -290,7 +292,7 @@ class WorkspaceView(QWidget):
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setWidgetResizable(True)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._scroll.setMinimumWidth(352)
+        self._scroll.setMinimumWidth(304)
         self._scroll.setWidget(holder)
         return self._scroll
 
@@ -423,7 +425,7 @@ class WorkspaceView(QWidget):
         facts.append(
             f"{formats.count(rows, 'row')} in {formats.count(len(overview.tables), 'table')}"
         )
-        self._facts.setText(" · ".join(facts))
+        self._facts.say(" · ".join(facts))
 
     def _render_runs(self, board: Board) -> None:
         self._at_work.replace(board.at_work)
@@ -455,7 +457,8 @@ class WorkspaceView(QWidget):
 
     def _quarantine_lines(self, overview: Overview) -> list[QPushButton]:
         lines: list[QPushButton] = []
-        for table in overview.tables:
+        worst = sorted(overview.tables, key=lambda table: -table.quarantined)
+        for table in worst[:_SHOWN_QUARANTINES]:
             if table.quarantined:
                 text = f"{table.name}: {formats.count(table.quarantined, 'row')} in quarantine"
                 line = parts.link_button(text, f"warning_{table.name}", "quarantine", "partial")
@@ -521,7 +524,9 @@ class Configuration(parts.Card):
             where = parts.Elided(str(path), name=f"path_{icon}", look="faint")
             top = 2 * at
             grid.addWidget(parts.Picture(icon, "faint"), top, 0)
-            title = parts.row(parts.heading(word), parts.faint(f"{kind} · {meaning}"), None, gap=8)
+            means = parts.Elided(f"{kind} · {meaning}", look="faint")
+            means.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+            title = parts.row(parts.heading(word), means, gap=8)
             grid.addWidget(title, top, 1)
             grid.addWidget(where, top + 1, 1)
             grid.addWidget(parts.row(copy, show, gap=0), top, 2, 2, 1)
