@@ -269,6 +269,7 @@ class _Run:
         self._problems: list[ScanProblem] = []
         self._unlisted: list[str] = []
         self._counts: Counter[str] = Counter()
+        self._by_kind: dict[str, list[CompiledRule]] = {}
         self._written_at = self._told_at = time.monotonic()
         self._started = self._written_at
 
@@ -369,6 +370,14 @@ class _Run:
         self._counts["bytes_hashed"] += count
         self._tell(shown)
 
+    def _rules_for(self, kind: str) -> list[CompiledRule]:
+        """The rules that may apply to a kind: few, where all of them would be asked for every file."""
+        if kind not in self._by_kind:
+            self._by_kind[kind] = [
+                one for one in self._rules if not one.rule.kinds or kind in one.rule.kinds
+            ]
+        return self._by_kind[kind]
+
     def _waiting(self) -> int:
         return len(self._new) + len(self._changed) + len(self._seen) + len(self._problems)
 
@@ -382,9 +391,9 @@ class _Run:
                 uow.evidence.add_tags(
                     (file.id, one.rule.tag, one.rule.id)
                     for file in (*self._new, *self._changed)
-                    for one in self._rules
                     if file.state is FileState.HASHED
-                    and one.matches(file.path, file.kind, file.size_bytes)
+                    for one in self._rules_for(file.kind)
+                    if one.matches(file.path, file.kind, file.size_bytes)
                 )
                 uow.evidence.add_problems(self._scan.id, self._problems)
                 uow.commit()
