@@ -234,3 +234,15 @@ def test_what_a_killed_program_left_is_swept_away_and_what_is_in_use_is_not(case
     Session(Opening(case.catalog, case.outputs, temp, 512)).release()
 
     assert sorted(temp.iterdir()) == sorted([alive, strange])
+
+
+def test_whoever_lets_go_while_a_query_runs_does_not_cut_it_short(case):
+    case.add("t", COLUMNS, {"a": list(range(50_000))})
+    case.build()
+    session = Session(Opening(case.catalog, case.outputs, case.home / "tmp", 512))
+    batches = session.stream("FROM t", rows=1_000)
+    read = next(batches).num_rows
+
+    session.release()
+    assert read + sum(batch.num_rows for batch in batches) == 50_000
+    assert list((case.home / "tmp").iterdir()) == []

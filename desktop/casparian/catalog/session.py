@@ -191,7 +191,20 @@ class Session:
 
     @contextlib.contextmanager
     def cursor(self, schema: str = "main") -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of its own for one query: shared ones are found busy by other threads."""
+        """A connection of its own for one query: shared ones are found busy by other threads.
+
+        The session stays open until the query is over, even if whoever asked lets go of it meanwhile:
+        DuckDB refuses to close a connection that is at work.
+        """
+        self.hold()
+        try:
+            with self._cursor(schema) as cursor:
+                yield cursor
+        finally:
+            self.release()
+
+    @contextlib.contextmanager
+    def _cursor(self, schema: str) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             cursor = self._root.cursor()
         except duckdb.Error as error:
