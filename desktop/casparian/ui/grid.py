@@ -210,11 +210,12 @@ class Grid(QTableView):
     def go_to(self, row: int) -> None:
         """Bring a row to the middle and make it current."""
         model = self.model()
-        columns = self.columns_in_order()
-        if not 0 <= row < model.rowCount() or not columns:
+        column = self.currentIndex().column()
+        if column < 0 or self.isColumnHidden(column):
+            column = self._first_column()
+        if not 0 <= row < model.rowCount() or column < 0:
             return
-        at = self.currentIndex().column()
-        index = model.index(row, at if at in columns else columns[0])
+        index = model.index(row, column)
         self.setCurrentIndex(index)
         self.scrollTo(index, QAbstractItemView.ScrollHint.PositionAtCenter)
 
@@ -223,6 +224,12 @@ class Grid(QTableView):
         last = self.rowAt(self.viewport().height() - 1)
         rows = self._rows()
         return first, last if last >= 0 else rows - 1
+
+    def _first_column(self) -> int:
+        """Return the logical index of the visible column at the left; -1 for none."""
+        header = self.horizontalHeader()
+        order = (header.logicalIndex(visual) for visual in range(header.count()))
+        return next((one for one in order if not header.isSectionHidden(one)), -1)
 
     def _rows(self) -> int:
         return self.verticalHeader().count()
@@ -276,9 +283,9 @@ class Grid(QTableView):
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
         if not self.currentIndex().isValid() and self._rows():
-            columns = self.columns_in_order()
-            if columns:
-                self.setCurrentIndex(self.model().index(0, columns[0]))
+            column = self._first_column()
+            if column >= 0:
+                self.setCurrentIndex(self.model().index(0, column))
         self.viewport().update()
 
     @override
@@ -289,7 +296,7 @@ class Grid(QTableView):
     ) -> None:
         super().scrollTo(index, hint)
         # A cell may be in the viewport and yet lie under the frozen columns.
-        if index.column() in self.columns_in_order()[: self._frozen_count]:
+        if not self._frozen_count or index.column() in self.columns_in_order()[: self._frozen_count]:
             return
         hidden = self._frozen_width() - self.columnViewportPosition(index.column())
         if hidden > 0:
