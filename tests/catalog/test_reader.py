@@ -332,6 +332,20 @@ def test_an_open_view_keeps_its_rows_while_the_catalog_moves_on(events, case):
     assert len(list((case.home / "tmp").iterdir())) == 1
 
 
+def test_a_reader_that_was_closed_stays_closed(events, case):
+    events.tables()
+    events.close()
+    assert events.refresh() == 0
+    with pytest.raises(EnvironmentProblem, match="closed"):
+        events.tables()
+    assert list((case.home / "tmp").iterdir()) == []
+
+
+def test_the_result_of_a_query_is_clipped_like_a_table(events):
+    view = events.query("SELECT 'äbc' AS a, 'xyz'::BLOB AS b, 12345 AS c")
+    assert view.page(0, 1, clip=2).to_pylist() == [{"a": "äb", "b": b"xy", "c": 12345}]
+
+
 def test_a_view_works_after_its_reader_was_closed(events, case):
     view = events.open(ViewSpec("main", "events"))
     events.close()

@@ -48,6 +48,9 @@ XLSX_CELL_CHARS = 32_767
 _XLSX_EXACT = 999_999_999_999_999
 """Spreadsheets keep 15 digits of a number; a longer one is written as text, which keeps them all."""
 
+_NO_NUMBER = r"(?i)(^|[:,\[])\s*-?(nan|inf)"
+"""What DuckDB takes for JSON and nobody else does."""
+
 _FORMULA_STARTS = r"^[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001  (the full-width forms are meant)
 """What makes spreadsheets take a cell for a formula (OWASP, CSV injection)."""
 
@@ -72,10 +75,8 @@ def json(word: str, place: str) -> str:
         return f"CAST(to_json({place}) AS VARCHAR)"
     if word == "json":
         one_line = f"translate({place}, chr(10) || chr(13), '  ')"
-        return (
-            f"CASE WHEN json_valid({place}) THEN {one_line}"
-            f" ELSE CAST(to_json({place}) AS VARCHAR) END"
-        )
+        valid = f"json_valid({place}) AND NOT regexp_matches({place}, {literal(_NO_NUMBER)})"
+        return f"CASE WHEN {valid} THEN {one_line} ELSE CAST(to_json({place}) AS VARCHAR) END"
     if word.startswith("list<"):
         each = f"e{word.count('<')}"  # lambdas within lambdas need names of their own
         inner = f"list_transform({place}, lambda {each}: {_or_null(json(word[5:-1], each))})"

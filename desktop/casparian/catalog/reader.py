@@ -19,9 +19,10 @@ import time
 from abc import ABC, abstractmethod
 from array import array
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
+import pyarrow.compute
 from typing_extensions import override
 
 from casparian.catalog import guard
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
     from casparian.catalog.selection import Selection
     from casparian.domain.results import TableInfo, ViewSpec
+
+# The stubs know only some of the overloads.
+pc: Any = pyarrow.compute
 
 _TOP_ROWS = 2_000
 """How deep into a sorted view a page may lie to be answered by a top-n query."""
@@ -63,17 +67,22 @@ class CatalogReader:
         self._opening = Opening(catalog_path, output_dir, temp_dir, memory_mb)
         self._lock = threading.Lock()
         self._current: Session | None = None
+        self._closed = threading.Event()
         self._keywords: frozenset[str] = frozenset()
 
     def refresh(self) -> int:
         """Move on to the catalog as it is now, and return its generation.
 
+        Does nothing once the reader is closed.
+
         Raises:
             EnvironmentProblem: it cannot be opened; the reader stays where it was.
         """
+        if self._closed.is_set():
+            return 0
         new = Session(self._opening)
         with self._lock:
-            old, self._current = self._current, new
+            old, self._current = (new, None) if self._closed.is_set() else (self._current, new)
         if old is not None:
             old.release()
         return new.generation
@@ -173,6 +182,7 @@ class CatalogReader:
     def close(self) -> None:
         """Let go of the catalog; views that are open work until they are closed."""
         with self._lock:
+            self._closed.set()
             old, self._current = self._current, None
         if old is not None:
             old.release()
@@ -287,11 +297,23 @@ class ResultView(View):
     def page(
         self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
     ) -> pa.Table:
-        return self._table.slice(offset, limit)
+        rows = self._table.slice(offset, limit)
+        if clip is None:
+            return rows
+        columns = [_clipped(column, clip) for column in rows.columns]
+        return pa.Table.from_arrays(columns, schema=rows.schema)
 
     @override
     def close(self) -> None:
         pass
+
+
+def _clipped(column: Any, clip: int) -> Any:
+    if pa.types.is_string(column.type):
+        return pc.utf8_slice_codeunits(column, 0, clip)
+    if pa.types.is_binary(column.type):
+        return pc.binary_slice(column, 0, clip)
+    return column
 
 
 class TableView(View):

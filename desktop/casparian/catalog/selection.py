@@ -290,7 +290,10 @@ def of_sql(
         shape = shape_of(duck)
         columns.append(ColumnInfo(name, shape.word))
         names.append(f"q{at}")
-        places.append(f"CAST(q{at} AS {shape.cast}) AS c{at}" if shape.cast else f"q{at} AS c{at}")
+        # DuckDB lets pass some JSON that others would not; written anew, it is as it should be.
+        value = f"json(q{at})" if duck == "JSON" else f"q{at}"
+        cast = f"CAST({value} AS {shape.cast})" if shape.cast else value
+        places.append(f"{cast} AS c{at}")
     inner = f"SELECT {', '.join(places)} FROM (\n{statement}\n) AS q({', '.join(names)})"
     return Selection(
         session,
