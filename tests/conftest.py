@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers import hostile
 
 from casparian import parsers
 from casparian.domain.cancel import CancelToken
 from casparian.settings import load
+from helpers import hostile
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -71,7 +71,9 @@ def test_real_evidence_is_tagged_by_what_it_is(pack: list[Rule], evidence: Path)
     }
 
     assert len(real["evtx"]) == 54
-    assert len(real["delimited"]) == 9 + 5 + 7 + 1  # CSV, Zeek, IIS, and the log of Windows Firewall
+    assert (
+        len(real["delimited"]) == 9 + 5 + 7 + 1
+    )  # CSV, Zeek, IIS, and the log of Windows Firewall
     assert len(real["jsonl"]) == 13 + 12
     assert not any(first & second for first, second in [
         (tagged["evtx"], tagged["delimited"]),

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from casparian.domain.ids import JobId, WorkspaceId, new_id
 from casparian.domain.evidence import Workspace
+from casparian.domain.ids import JobId, WorkspaceId, new_id
 from casparian.domain.jobs import Job, JobState
 from casparian.state.database import Store
 from casparian.state.queue import LEASE
