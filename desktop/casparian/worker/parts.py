@@ -309,9 +309,13 @@ class PartWriter:
         self._pending.clear()
         with suppress(OSError, EnvironmentProblem):
             self.wait()
+        with suppress(OSError, pa.ArrowException):
+            if self._writer is not None:
+                self._writer.close()  # else it would try to once it is forgotten
         if self._file is not None:
-            self._file.close()
-            self._path.unlink()
+            with suppress(OSError):
+                self._file.close()
+            self._path.unlink(missing_ok=True)
 
     def _write_group(self, rows: int) -> None:
         table = pa.Table.from_batches(self._pending)
