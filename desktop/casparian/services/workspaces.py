@@ -36,7 +36,6 @@ class Overview:
     tables: tuple[TableSummary, ...]
     jobs: dict[JobState, int]
     files: FileTotals
-    warnings: tuple[str, ...]
 
 
 class WorkspaceService:
@@ -145,16 +144,7 @@ class WorkspaceService:
             )
             jobs = Counter(job.state for job in uow.jobs.jobs(workspace_id))
             files = uow.evidence.totals(workspace_id)
-            failed = [job for job in uow.jobs.jobs(workspace_id) if job.problem][:5]
-        warnings = [
-            f"{one.name}: {one.quarantined:,} rows are in quarantine"
-            for one in tables
-            if one.quarantined
-        ]
-        if files.skipped:
-            warnings.append(f"{files.skipped:,} files or entries were left out by the scans")
-        warnings.extend(f"{job.parser}: {job.problem}" for job in failed)
-        return Overview(tables, dict(jobs), files, tuple(warnings))
+        return Overview(tables, dict(jobs), files)
 
     def _add(self, uow: UnitOfWork, name: str) -> Workspace:
         taken = {one.folder for one in uow.evidence.workspaces(archived=True)}
