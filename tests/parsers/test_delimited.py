@@ -484,7 +484,7 @@ def accounted(data: bytes) -> None:
     )
     lines = text.split(b"\n")
     if not parsed.batches:
-        assert not text.strip() or parsed.rejected
+        assert not text.strip(b" \t\r\n") or parsed.rejected
         return
     form = dialect.detect(text.decode(errors="replace").replace("\ufffd", "?"), whole=True)
     taken = Counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -142,9 +143,11 @@ class _Table:
             pa.field(name, pa.string(), metadata={"cf.types": tried, "cf.heading": heading})
             for name, tried, heading in zip(names, types, form.headings, strict=True)
         )
-        self._held = ""
+        self._held: list[str] = []
         """Lines of a record that may go on in the next chunk."""
         self._held_from = 0
+        self._held_quotes = 0
+        self._held_enough = 0
         self._is_foreign = False
         """Whether a log has named other fields than those of the table."""
 
@@ -206,34 +209,63 @@ class _Table:
         )
 
     def _quoted(self, text: str, first_line: int, *, is_last: bool) -> Iterator[Batch | Rejected]:
-        """Records that may be spread over lines."""
+        """Records that may be spread over lines, and over chunks."""
         if self._held:
-            text, first_line = self._held + text, self._held_from
-        # To the csv module a lone carriage return is an error; it takes it under another name.
-        stand_in = ""
-        if text.count("\r") != text.count("\r\n"):
-            stand_in = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
-            text = text.replace("\r\n", "\n\n").replace("\r", stand_in).replace("\n\n", "\r\n")
+            self._held.append(text)
+            size = sum(map(len, self._held))
+            if is_last or size >= self._held_enough:
+                yield from self._settle("".join(self._held), is_last=is_last)
+            return
+        text, stand_in = _without_lone_returns(text)
         lines = dialects.lines_of(text)
-        found = dialects.split(
-            lines,
-            self._dialect,
-            self.width,
-            at_end=is_last,
-            give_up=len(self._held) > reading.LONGEST_LINE_BYTES,
-        )
-        self._held = "".join(lines[found.done :]).replace(stand_in or "\r", "\r")
-        self._held_from = first_line + found.done
+        found = dialects.split(lines, self._dialect, self.width, at_end=is_last)
+        yield from self._found(found, lines, first_line, stand_in)
+        if found.done < len(lines):
+            self._hold(
+                "".join(lines[found.done :]).replace(stand_in, "\r"), first_line + found.done
+            )
 
-        def as_read(start: int, stop: int) -> str:
-            return "".join(lines[start:stop]).replace(stand_in or "\r", "\r")
+    def _hold(self, text: str, first_line: int) -> None:
+        """Keep a record that is open until there is twice as much of it: then another look is worth it."""
+        self._held, self._held_from = [text], first_line
+        self._held_quotes = text.count(self._dialect.quote)
+        self._held_enough = min(2 * len(text), reading.LONGEST_LINE_BYTES)
 
+    def _settle(self, held: str, *, is_last: bool) -> Iterator[Batch | Rejected]:
+        """Look again at a record that was open; what lies behind it is then read piece by piece."""
+        self._held, first_line = [], self._held_from
+        text, stand_in = _without_lone_returns(held)
+        found = dialects.Split([], [], [], 0)
+        if held.count(self._dialect.quote) > self._held_quotes:
+            found = dialects.first_of(text, self._dialect, self.width)
+        if not found.done:
+            if not is_last and len(held) < reading.LONGEST_LINE_BYTES:
+                self._hold(held, first_line)
+                return
+            found = dialects.Split([], [], [(0, 1, 0)], 1)
+        behind = 0
+        for _ in range(found.done):
+            behind = text.find("\n", behind) + 1 or len(text)
+        yield from self._found(found, [text[:behind]], first_line, stand_in)
+        line = first_line + found.done
+        del text
+        while behind < len(held):
+            end = held.find("\n", behind + reading.CHUNK_BYTES) + 1 or len(held)
+            piece = held[behind:end]
+            yield from self._quoted(piece, line, is_last=is_last and end == len(held))
+            line += piece.count("\n")
+            behind = end
+
+    def _found(
+        self, found: dialects.Split, lines: list[str], first_line: int, stand_in: str
+    ) -> Iterator[Batch | Rejected]:
         for start, stop, fields in found.bad:
-            yield from self._ragged(first_line + start, as_read(start, stop), fields)
-        rows, starts = found.rows, found.starts
-        if stand_in:
+            text = "".join(lines[start:stop]).replace(stand_in, "\r")
+            yield from self._ragged(first_line + start, text, fields)
+        rows = found.rows
+        if stand_in != "\r":
             rows = [[field.replace(stand_in, "\r") for field in row] for row in rows]
-        yield from self._rows(rows, [first_line + start for start in starts])
+        yield from self._rows(rows, [first_line + start for start in found.starts])
 
     def _log(self, text: str, first_line: int) -> Iterator[Batch | Rejected]:
         """Records of a log with directives; each is a line."""
@@ -338,6 +370,14 @@ class _Table:
                 values = pc.if_else(pc.equal(values, "F"), "false", values)
             columns.append(values)
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
+
+
+def _without_lone_returns(text: str) -> tuple[str, str]:
+    """The text with another character for carriage returns that end no line, an error to the csv module."""
+    if text.count("\r") == text.count("\r\n"):
+        return text, "\r"
+    stand_in = next(chr(code) for code in range(0xE000, 0xF900) if chr(code) not in text)
+    return re.sub("\r(?!\n)", stand_in, text), stand_in
 
 
 def _numbers(start: int, stop: int, step: int = 1) -> pa.Int64Array:

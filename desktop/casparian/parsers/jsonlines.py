@@ -64,7 +64,6 @@ _AGAIN = "\ud800"
 _QUOTE = ord('"')
 _ARRAY_END = ord("]")
 _OPENERS = {ord("}"): ord("{"), _ARRAY_END: ord("[")}
-_MOST_RESUMED = 100
 _MOST_SEEN = 1000
 
 
@@ -398,10 +397,13 @@ class _Elements:
         self._gap_from = 0
         """Where the last element ended."""
         self._stack = bytearray()
+        self._open = dict.fromkeys(b"{[", 0)
+        """How many of each are in the stack."""
         self._dropped = b""
         """The beginning of an element that became too long to be held."""
         self._opening: re.Pattern[bytes] | None = None
-        self._resumed = 0
+        self._resumed_bytes = 0
+        """What was read again after elements that swallowed what followed."""
         self._ended = False
 
     def read(self, blocks: Iterable[bytes]) -> Iterator[_Found]:
@@ -449,15 +451,22 @@ class _Elements:
                     yield from self._gap(at)
                     self._start = at
                 stack.append(mark)
-            elif _OPENERS[mark] in stack:
-                while stack.pop() != _OPENERS[mark]:
-                    pass
+                self._open[mark] += 1
+            elif self._open[_OPENERS[mark]]:
+                self._close(_OPENERS[mark])
                 if not stack:
                     yield self._element(at + 1)
             elif mark == _ARRAY_END and self._in_array:
                 yield from self._array_end(at)
                 return
         self._at = len(self._held)
+
+    def _close(self, opener: int) -> None:
+        """Close the last bracket of a kind, and all that were opened behind it."""
+        mark = 0
+        while mark != opener:
+            mark = self._stack.pop()
+            self._open[mark] -= 1
 
     def _array_end(self, at: int) -> Iterator[_Found]:
         if self._stack:
@@ -482,17 +491,17 @@ class _Elements:
     def _swallowed(self, end: int) -> _Found:
         """The element that is still open where its array ends; reading goes on within it, if it can."""
         found = None
-        if self._opening and not self._dropped and self._resumed < _MOST_RESUMED:
+        if self._opening and not self._dropped and self._resumed_bytes < _LONGEST_BYTES:
             found = self._opening.search(self._held, self._start + 1, end)
+        stop = found.start() if found else end
         fault = self._fault(
-            "bad_json",
-            "is not JSON: its brackets do not match",
-            self._open_bytes(found.start() if found else end),
+            "bad_json", "is not JSON: its brackets do not match", self._open_bytes(stop)
         )
         self._stack.clear()
+        self._open = dict.fromkeys(self._open, 0)
         self._start, self._dropped = -1, b""
-        self._gap_from = self._at = found.start() if found else end
-        self._resumed += 1
+        self._gap_from = self._at = stop
+        self._resumed_bytes += end - stop
         return fault
 
     def _gap(self, end: int) -> Iterator[_Found]:

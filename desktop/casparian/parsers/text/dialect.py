@@ -20,10 +20,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from io import StringIO
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import _csv
+    from collections.abc import Iterable
 
 csv.field_size_limit(2**31 - 1)
 
@@ -31,6 +33,7 @@ _USUAL = ",;\t|"
 _UNUSUAL = "\x1f\x01^~"
 _NEVER = "\x1f"
 """The delimiter of a table of one column: whatever else is in a line belongs to the value."""
+_BLANK = " \t\r\n"
 _SAMPLE_LINES = 1000
 _SAMPLE_CHARS = 256 * 1024
 _SHARE = 0.5
@@ -110,9 +113,7 @@ def lines_of(text: str) -> list[str]:
     return list(StringIO(text, newline="\n"))
 
 
-def split(
-    lines: list[str], dialect: Dialect, width: int, *, at_end: bool, give_up: bool = False
-) -> Split:
+def split(lines: list[str], dialect: Dialect, width: int, *, at_end: bool) -> Split:
     """Make records of lines, any of which may be spread over several by quotes.
 
     An error costs one line: reading goes on at the next. So does a quote that is never closed, and one
@@ -122,8 +123,7 @@ def split(
         lines: with their ends.
         dialect: with a quote.
         width: the number of fields of a good record; 0 for any.
-        at_end: whether these are the last lines of the file.
-        give_up: whether the first record, if it is still open at the last line, is to count as an error.
+        at_end: whether these are the last lines of the file; if not, the last record may be left open.
     """
     if width and (rows := _line_by_line(lines, dialect, width)):
         return Split(rows, list(range(len(rows))), [], len(lines))
@@ -139,20 +139,36 @@ def split(
                     result.rows.append(fields)
                     result.starts.append(at)
                 elif fields:
-                    if stop - at > 1 and _any_alone(lines[at + 1 : stop], dialect, width):
+                    if _any_alone(lines[at + 1 : stop], dialect, width):
                         result.bad.append((at, at + 1, 0))
                         at += 1
                         break
                     result.bad.append((at, stop, len(fields)))
                 at = stop
         except csv.Error as error:
-            is_open = "unexpected end" in str(error)
-            if is_open and not at_end and not (give_up and at == 0):
+            if not at_end and "unexpected end" in str(error):
                 break
             result.bad.append((at, at + 1, 0))
             at += 1
     result.done = at
     return result
+
+
+def first_of(text: str, dialect: Dialect, width: int) -> Split:
+    """The first record of a text, without making a list of its lines: as `split`, for one that is long."""
+    reader = csv.reader(StringIO(text, newline="\n"), **_options(dialect))
+    try:
+        fields = next(reader)
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            return Split([], [], [], 0)
+        return Split([], [], [(0, 1, 0)], 1)
+    stop = reader.line_num
+    if len(fields) == width:
+        return Split([fields], [0], [], stop)
+    if _any_alone(islice(StringIO(text, newline="\n"), 1, stop), dialect, width):
+        return Split([], [], [(0, 1, 0)], 1)
+    return Split([], [], [(0, stop, len(fields))], stop)
 
 
 def _line_by_line(lines: list[str], dialect: Dialect, width: int) -> list[list[str]] | None:
@@ -165,16 +181,20 @@ def _line_by_line(lines: list[str], dialect: Dialect, width: int) -> list[list[s
 
 
 def _reader(lines: list[str], at: int, dialect: Dialect) -> _csv.Reader:
-    return csv.reader(
-        map(lines.__getitem__, range(at, len(lines))) if at else lines,
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote,
-        skipinitialspace=dialect.skip_space,
-        strict=True,
-    )
+    rest = map(lines.__getitem__, range(at, len(lines))) if at else lines
+    return csv.reader(rest, **_options(dialect))
 
 
-def _any_alone(lines: list[str], dialect: Dialect, width: int) -> bool:
+def _options(dialect: Dialect) -> Any:
+    return {
+        "delimiter": dialect.delimiter,
+        "quotechar": dialect.quote,
+        "skipinitialspace": dialect.skip_space,
+        "strict": True,
+    }
+
+
+def _any_alone(lines: Iterable[str], dialect: Dialect, width: int) -> bool:
     """Whether any of the lines, having no quotes, is a good record by itself."""
     return any(
         dialect.quote not in line and line.count(dialect.delimiter) == width - 1 for line in lines
@@ -194,7 +214,7 @@ def detect(text: str, *, whole: bool) -> Form | None:
         lines.pop()
     lines = lines[:_SAMPLE_LINES]
     lines = [line.replace("\r\n", "\n").replace("\r", " ") for line in lines]
-    if not any(line.strip() for line in lines):
+    if not "".join(lines).strip(_BLANK):
         return None
     return _directive_form(lines) or _plain_form(lines, whole=whole)
 
@@ -304,7 +324,7 @@ def _directive_form(lines: list[str]) -> Form | None:
     """The form of a log that names its fields in directives; None if it does not."""
     said: dict[str, str] = {}
     at = 0
-    while at < len(lines) and (lines[at].startswith("#") or not lines[at].strip()):
+    while at < len(lines) and (lines[at].startswith("#") or not lines[at].strip(_BLANK)):
         if found := directive(lines[at]):
             said[found[0]] = found[1]
         at += 1

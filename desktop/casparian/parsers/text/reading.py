@@ -114,18 +114,16 @@ def _by_nuls(head: bytes) -> Encoding | None:
 
 def _by_reading(source: BinaryIO) -> Encoding:
     source.seek(0)
-    decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
-    multiple = escaped = suspect = lines = first = ended = 0
-    while block := source.read(CHUNK_BYTES):
-        text = decode(block)
-        multiple += max(0, len(block) - len(text))
-        if not (block.isascii() or _is_clean(text)):
-            for found in _ESCAPED_LINE.finditer(text):
-                lines += 1
-                first = first or ended + 1 + text.count("\n", 0, found.start())
-                escaped += len(_ESCAPED.findall(found[0]))
-                suspect += _CONTROL.search(found[0]) is not None
-        ended += block.count(b"\n")
+    multiple = escaped = suspect = lines = first = 0
+    for chunk in chunks(source, Encoding("utf-8")):
+        data = chunk.utf8 or chunk.text.encode(errors="surrogateescape")
+        if not data.isascii():
+            multiple += len(data) - len(chunk.text or chunk.utf8.decode())
+        for found in _ESCAPED_LINE.finditer(chunk.text):
+            lines += 1
+            first = first or chunk.first_line + chunk.text.count("\n", 0, found.start())
+            escaped += len(_ESCAPED.findall(found[0]))
+            suspect += _CONTROL.search(found[0]) is not None
     if lines and multiple * 20 <= escaped and suspect * 10 <= lines:
         return Encoding(
             "cp1252",
@@ -133,14 +131,6 @@ def _by_reading(source: BinaryIO) -> Encoding:
             "it is read as windows-1252",
         )
     return Encoding("utf-8")
-
-
-def _is_clean(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def chunks(source: BinaryIO, encoding: Encoding) -> Iterator[Chunk]:
