@@ -28,6 +28,14 @@ def values(view, column, offset=0, limit=10_000):
     return view.page(offset, limit).column(column).to_pylist()
 
 
+def until(reached):
+    """Wait for what another thread does, and fail if it does not."""
+    given_up_at = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < given_up_at
+        threading.Event().wait(0.005)
+
+
 @pytest.fixture
 def events(case, opened):
     """A reader of 30,000 rows in three files: numbers in no order, and some channels missing."""
@@ -329,7 +337,7 @@ def test_an_open_view_keeps_its_rows_while_the_catalog_moves_on(events, case):
         assert view.page(0, 100).equals(before)
         with events.open(ViewSpec("main", "events")) as newer:
             assert newer.count() == 10_000
-    assert len(list((case.home / "tmp").iterdir())) == 1
+    until(lambda: len(list((case.home / "tmp").iterdir())) == 1)
 
 
 def test_a_reader_that_was_closed_stays_closed(events, case):
@@ -374,7 +382,7 @@ def test_closing_a_view_ends_what_runs_for_it(case, opened):
     view.close()
     counting.join(5)
     assert not counting.is_alive()
-    assert not [one for one in threading.enumerate() if one.name == "view-keys"]
+    until(lambda: not [one for one in threading.enumerate() if one.name == "view-keys"])
 
 
 def test_a_wait_that_is_cancelled_ends_and_the_view_goes_on(events):

@@ -249,7 +249,7 @@ class View(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop what is still being done for the view, and let go of its catalog."""
+        """Stop what is still being done for the view, and let go of its catalog. Does not block."""
 
     def __enter__(self) -> Self:
         return self
@@ -323,8 +323,8 @@ class TableView(View):
         self.columns, self.sql = selection.columns, selection.sql
         self._selection = selection
         self._session = selection.session
-        self._session.hold()
         self._keys = None if selection.is_plain else _Keys(selection)
+        self._session.hold()
         self._closed = threading.Event()
 
     @property
@@ -375,6 +375,7 @@ class _Keys:
         self._file = _temporary(selection.session)
         self._count = 0
         self._done = False
+        self._filling = False
         self._error: CasparianError | None = None
         self._stop = CancelToken("The view")
         self._thread: threading.Thread | None = None
@@ -441,21 +442,19 @@ class _Keys:
             return self._count
 
     def close(self) -> None:
-        """Stop making keys, and drop those that are there."""
+        """Stop making keys, and drop those that are there; does not wait for the thread to end."""
         self._stop.cancel()
         with self._changed:
-            thread = self._thread
             self._changed.notify_all()
-        if thread is not None:
-            thread.join()
-        with self._changed:
-            self._file.close()
+            if not self._filling:
+                self._file.close()
 
     def _start(self) -> None:
         with self._changed:
             if self._thread is not None or self._stop.is_cancelled:
                 return
             self._count = 0
+            self._filling = True
             self._thread = threading.Thread(target=self._fill, name="view-keys")
             self._thread.start()
 
@@ -471,7 +470,10 @@ class _Keys:
         with self._changed:
             self._error = error
             self._done = error is None
+            self._filling = False
             self._changed.notify_all()
+            if self._stop.is_cancelled:
+                self._file.close()
 
     def _add(self, batch: pa.RecordBatch) -> None:
         with self._changed:

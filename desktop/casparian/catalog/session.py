@@ -101,8 +101,14 @@ class Session:
             raise
 
     def hold(self) -> None:
-        """Keep the session open until `release`."""
+        """Keep the session open until `release`.
+
+        Raises:
+            EnvironmentProblem: its last holder has let go of it.
+        """
         with self._lock:
+            if self._holders == 0:
+                raise EnvironmentProblem("The query catalog was closed")
             self._holders += 1
 
     def release(self) -> None:
