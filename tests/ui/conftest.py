@@ -88,6 +88,7 @@ def open_window(qtbot, services, tasks, bridge):
     tasks.close()
     for window in opened:
         window.intake.cancel()
+        window.results.close_views()
     services.jobs.close()
     for window in opened:
         window.close()

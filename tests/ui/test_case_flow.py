@@ -96,7 +96,6 @@ def test_window_and_command_line_give_the_same_bytes(
     with qtbot.waitSignal(results.console.viewer.loaded):
         results.console.run()
     asked = export(results, qtbot, tmp_path / "asked.parquet", 0)
-    results.close_views()
 
     by_command("run", str(SAMPLE))
     by_command("query", told, "-o", str(tmp_path / "shown again.csv"))

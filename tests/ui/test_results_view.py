@@ -26,8 +26,7 @@ from helpers.filled import PEOPLE, write_case
 @pytest.fixture
 def empty(window, qtbot):
     window.show_view("results")
-    yield window.results
-    window.results.close_views()
+    return window.results
 
 
 @pytest.fixture
@@ -36,8 +35,7 @@ def results(services, case, run, open_window, qtbot):
     window = open_window()
     window.show_view("results")
     qtbot.waitUntil(lambda: "  people 500" in window.results.catalog.lines())
-    yield window.results
-    window.results.close_views()
+    return window.results
 
 
 def open_table(results, qtbot, name):

@@ -123,6 +123,7 @@ def _run(
     finally:
         tasks.close()
         window.intake.cancel()
+        window.results.close_views()
         services.jobs.close()
         for pool in (slots, long, short):
             pool.shutdown(wait=False, cancel_futures=True)

@@ -164,6 +164,7 @@ class ExportDialog(QDialog):
         self._lay_out()
         self._connect()
         self._radios[-1].setChecked(True)
+        self._radios[-1].setFocus()
         self._suggest_target()
         self._render()
         self._count_rows()

@@ -159,7 +159,7 @@ class Inspector(QWidget):
         super().__init__(parent)
         self.setObjectName("inspector")
         self.setAccessibleName("Inspector")
-        self.setMinimumWidth(300)
+        self.setMinimumWidth(280)
         self._results, self._tasks = results, tasks
         self._workspace: Workspace | None = None
         self._detail: RowDetail | None = None

@@ -261,6 +261,11 @@ QCheckBox::indicator:focus { border: 1px solid @accent; }
 QCheckBox::indicator:checked, QListView::indicator:checked, QTreeView::indicator:checked,
     QTableView::indicator:checked, QMenu::indicator:checked {
     background: @accent; border: 1px solid @accent; image: url(check @on_accent); }
+QRadioButton::indicator { width: 12px; height: 12px; border: 1px solid @edge; border-radius: 7px;
+    background: @paper; }
+QRadioButton::indicator:focus { border: 1px solid @accent; }
+QRadioButton::indicator:checked { width: 6px; height: 6px; border: 4px solid @accent; border-radius: 7px; }
+QRadioButton::indicator:disabled { border: 1px solid @line; background: @panel; }
 QCheckBox::indicator:disabled, QListView::indicator:disabled { border: 1px solid @line; background: @panel; }
 QLineEdit[readOnly="true"], QPlainTextEdit[readOnly="true"] { background: @panel; border-color: @line; }
 QPlainTextEdit[look="plain"] { background: @paper; }
