@@ -222,10 +222,10 @@ def test_numbers_stand_at_the_right(model) -> None:
 def test_the_cache_keeps_the_pages_used_last_within_its_bounds() -> None:
     cache = PageCache(pages=2, size_bytes=1 << 20)
     for number in range(3):
-        cache.put(number, Page(0, pa.table({"a": [1]})))
+        cache.put(number, Page(0, pa.table({"a": [1]}), 8))
         cache.get(0)
     assert [number in cache for number in range(3)] == [True, False, True]
     small = PageCache(pages=10, size_bytes=100)
-    small.put(0, Page(0, pa.table({"a": list(range(1_000))})))
-    small.put(1, Page(0, pa.table({"a": list(range(1_000))})))
+    small.put(0, Page(0, pa.table({"a": list(range(1_000))}), 8_000))
+    small.put(1, Page(0, pa.table({"a": list(range(1_000))}), 8_000))
     assert (0 in small, 1 in small, len(small)) == (False, True, 1)

@@ -46,8 +46,8 @@ _NARROWEST_CHAR = 3
 """No character of the font is narrower, px: more of a text than width / this cannot be seen."""
 _MOST_CHARS = 34
 _MEASURED_ROWS = 64
-_MEASURED_CELLS = 2_000
-_FITTED_COLUMNS = 200
+_MEASURED_CELLS = 1_000
+_FITTED_COLUMNS = 100
 """Columns that get a width of their own; to measure thousands would hold up the window."""
 
 
@@ -296,7 +296,10 @@ class Grid(QTableView):
     ) -> None:
         super().scrollTo(index, hint)
         # A cell may be in the viewport and yet lie under the frozen columns.
-        if not self._frozen_count or index.column() in self.columns_in_order()[: self._frozen_count]:
+        if (
+            not self._frozen_count
+            or index.column() in self.columns_in_order()[: self._frozen_count]
+        ):
             return
         hidden = self._frozen_width() - self.columnViewportPosition(index.column())
         if hidden > 0:

@@ -86,6 +86,7 @@ class Page:
 
     first: int
     table: pa.Table
+    size_bytes: int
     texts: dict[tuple[int, int], str] = field(default_factory=dict)
 
 
@@ -114,7 +115,7 @@ class PageCache:
         """Keep a page, and let go of those used longest ago; the newest always stays."""
         self._forget(number)
         self._pages[number] = page
-        self._bytes += page.table.nbytes
+        self._bytes += page.size_bytes
         while len(self._pages) > 1 and (
             len(self._pages) > self._most or self._bytes > self._most_bytes
         ):
@@ -128,7 +129,7 @@ class PageCache:
     def _forget(self, number: int) -> None:
         page = self._pages.pop(number, None)
         if page is not None:
-            self._bytes -= page.table.nbytes
+            self._bytes -= page.size_bytes
 
 
 def tip(text: str) -> str:
@@ -140,8 +141,8 @@ def tip(text: str) -> str:
 def read_page(view: Pages, number: int, token: CancelToken | None = None) -> Page:
     """Read a page; runs off the GUI thread."""
     first = number * PAGE_ROWS
-    rows = view.page(first, PAGE_ROWS, token, clip=CELL_CHARS)
-    return Page(first, trimmed(rows))
+    rows = trimmed(view.page(first, PAGE_ROWS, token, clip=CELL_CHARS))
+    return Page(first, rows, rows.nbytes)
 
 
 class TableModel(QAbstractTableModel):
