@@ -60,32 +60,33 @@ def small_files(folder: Path, count: int, lines: int) -> None:
 
     names = [os.fsencode(path) for path in paths]
     hash_alone(names)
-    alone = best_of(3, lambda: hash_alone(names))
+    # In turns, so that whatever else the machine does falls on all of them.
+    rounds = [
+        (seconds(hash_alone, names), seconds(scan, root), *by_the_service(folder / str(turn), root))
+        for turn in range(3)
+    ]
+    alone, walked, first, again = map(min, zip(*rounds, strict=True))
     print(f"  hashing alone in one loop      {count / alone:9,.0f} files/s")
-    report("  walk, hash, tell kinds         ", count, best_of(3, lambda: scan(root)), alone)
-    first, again = best_of_services(3, folder, root)
+    report("  walk, hash, tell kinds         ", count, walked, alone)
     report("  the same into the state store  ", count, first, alone)
     print(f"  rescan of unchanged files      {count / again:9,.0f} files/s")
 
 
-def best_of_services(times: int, folder: Path, root: Path) -> tuple[float, float]:
-    """Return the shortest first scan and rescan by the program's own service, each in a new home."""
-    firsts, agains = [], []
-    for number in range(times):
-        services = bootstrap.open_services(settings.load(folder / f"home{number}", {}))
-        workspace = services.workspaces.default()
-        [source] = services.sources.add(workspace.id, [os.fsencode(root)])
-        for taken in (firsts, agains):
-            begin = time.perf_counter()
-            services.sources.scan(source.id, cancel=CancelToken())
-            taken.append(time.perf_counter() - begin)
-        services.close()
-    return min(firsts), min(agains)
+def by_the_service(home: Path, root: Path) -> tuple[float, float]:
+    """Return the seconds of a first scan and a rescan by the program's own service, in a new home."""
+    services = bootstrap.open_services(settings.load(home, {}))
+    workspace = services.workspaces.default()
+    [source] = services.sources.add(workspace.id, [os.fsencode(root)])
+    times = [
+        seconds(lambda: services.sources.scan(source.id, cancel=CancelToken())) for _ in range(2)
+    ]
+    services.close()
+    return times[0], times[1]
 
 
-def report(what: str, count: int, seconds: float, baseline: float) -> None:
+def report(what: str, count: int, taken: float, baseline: float) -> None:
     """Print one line with its ratio."""
-    print(f"{what}{count / seconds:9,.0f} files/s   ratio {baseline / seconds:.2f}")
+    print(f"{what}{count / taken:9,.0f} files/s   ratio {baseline / taken:.2f}")
 
 
 def hash_alone(paths: list[bytes]) -> None:
@@ -119,22 +120,21 @@ def big_file(folder: Path, megabytes: int) -> None:
             hashlib.file_digest(file, "sha256")
 
     plain()
-    alone = best_of(3, plain)
-    both = best_of(3, lambda: hash_file(os.fsencode(path), CancelToken()))
+    rounds = [
+        (seconds(plain), seconds(hash_file, os.fsencode(path), CancelToken())) for _ in range(3)
+    ]
+    alone, both = map(min, zip(*rounds, strict=True))
     size = megabytes / 1000
     print(f"one file of {megabytes:,} MB")
     print(f"  plain SHA-256                  {size / alone:9.2f} GB/s")
     print(f"  both hashes and the kind       {size / both:9.2f} GB/s   ratio {alone / both:.2f}")
 
 
-def best_of(times: int, act: Callable[[], object]) -> float:
-    """Return the shortest of several times, in seconds."""
-    shortest = float("inf")
-    for _ in range(times):
-        begin = time.perf_counter()
-        act()
-        shortest = min(shortest, time.perf_counter() - begin)
-    return shortest
+def seconds(act: Callable[..., object], *arguments: object) -> float:
+    """Return how long a call takes."""
+    begin = time.perf_counter()
+    act(*arguments)
+    return time.perf_counter() - begin
 
 
 if __name__ == "__main__":
