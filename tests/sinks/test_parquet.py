@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from casparian.domain.errors import EnvironmentProblem
-from casparian.sinks.parquet import LINEAGE_KEY, ParquetSink, Promotion
+from casparian.domain.lineage import LINEAGE_KEY
+from casparian.sinks.parquet import ParquetSink, Promotion
 
 
 @pytest.fixture

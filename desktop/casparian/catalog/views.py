@@ -12,7 +12,6 @@ The file is written in the storage format of DuckDB 1.5, so that clients of that
 # ruff: noqa: S608  (SQL is made here: names and text pass `quote` and `literal`)
 from __future__ import annotations
 
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +25,7 @@ from casparian.domain.contracts import LINEAGE, QUARANTINE
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.ids import new_id
 from casparian.domain.results import QUARANTINE_SUFFIX
+from casparian.durable import sync_file, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -99,7 +99,7 @@ def build(
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         _write(aside, tables, control, generation)
-        _sync(aside)
+        sync_file(aside)
         _swap(aside, path)
     except OSError as error:
         raise from_os_error(error, "The query catalog could not be written") from error
@@ -306,11 +306,6 @@ def _insert(
         given.insert_into(f"made.{INTERNAL}.{table}")
 
 
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
 def _swap(aside: Path, path: Path) -> None:
     try:
         aside.replace(path)
@@ -322,12 +317,7 @@ def _swap(aside: Path, path: Path) -> None:
             "Close the program that has it open; the catalog is written again after the next job",
             retryable=True,
         ) from error
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
 
 
 def _remove_abandoned(path: Path) -> None:

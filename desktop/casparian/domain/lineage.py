@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from casparian.domain.contracts import Column
 
+LINEAGE_KEY = b"cf.lineage"
+"""Where in its metadata a Parquet file says what it holds and from where, as JSON."""
+
 _END = b"\x1f"
 
 

@@ -23,7 +23,7 @@ from casparian.domain.errors import ParserFault
 from casparian.domain.events import JobProgressed
 from casparian.domain.ids import FileId
 from casparian.domain.jobs import Progress
-from casparian.sinks.parquet import LINEAGE_KEY
+from casparian.domain.lineage import LINEAGE_KEY
 from casparian.worker import messages as wire
 
 if TYPE_CHECKING:

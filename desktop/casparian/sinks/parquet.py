@@ -21,11 +21,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from casparian.domain.errors import EnvironmentProblem, from_os_error
+from casparian.domain.lineage import LINEAGE_KEY
+from casparian.durable import sync_file, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-LINEAGE_KEY = b"cf.lineage"
 _READ_ONLY = 0o444
 
 
@@ -63,7 +64,7 @@ class ParquetSink:
                     self._promote(one)
                     done.append(one.path)
                 for folder in {self.absolute(one.path).parent for one in promotions}:
-                    _sync_folder(folder)
+                    sync_folder(folder)
         except BaseException:
             self.revoke(done)
             raise
@@ -113,7 +114,7 @@ class ParquetSink:
                 if writer is not None:
                     writer.close()
             if writer is not None:
-                _sync_file(staged)
+                sync_file(staged)
             return rows
 
     def rows(self, path: Path) -> int:
@@ -154,7 +155,7 @@ class ParquetSink:
             # The sink is on another disk: copy aside, then rename there.
             aside = target.with_name(f".{target.name}.part")
             shutil.copyfile(one.staged, aside)
-            _sync_file(aside)
+            sync_file(aside)
             aside.rename(target)
         target.chmod(_READ_ONLY)
 
@@ -170,21 +171,6 @@ def _unlink(path: Path) -> None:
     if os.name == "nt":  # a read-only file cannot be deleted there
         path.chmod(0o666)
     path.unlink()
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; NTFS journals its entries
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,8 @@ from casparian.domain.contracts import (
     table_schema,
 )
 from casparian.domain.errors import EnvironmentProblem, ParserFault, from_os_error
-from casparian.domain.lineage import schema_hash
+from casparian.domain.lineage import LINEAGE_KEY, schema_hash
+from casparian.durable import sync_file
 from casparian.worker.messages import ColumnSpec, FileSpec, Part, Run
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ ROW_GROUP_BYTES = 48 * 1024 * 1024
 """Rows with much text end their row group earlier, so that memory stays bounded."""
 RAW_BYTES = 8 * 1024
 """What is kept of a rejected record; its message says how much was cut."""
-LINEAGE_KEY = "cf.lineage"
 
 _QUARANTINE_BATCH = 1_024
 _PLAIN_TEXT_SHARE = 0.7
@@ -289,10 +289,10 @@ class PartWriter:
         self.flush()
         self.wait()
         writer, file = self._opened()
-        writer.add_key_value_metadata({LINEAGE_KEY: self._lineage()})
+        writer.add_key_value_metadata({LINEAGE_KEY.decode(): self._lineage()})
         writer.close()
         file.close()
-        _sync(self._path)
+        sync_file(self._path)
         target = self.target
         return Part(
             self._path.name,
@@ -390,11 +390,3 @@ def edge(what: str) -> Iterator[None]:
         raise from_os_error(error, what) from error
     except pa.ArrowException as error:
         raise ParserFault(what, str(error)) from error
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,6 @@ Its text is spilled to disk until then, and read as those types batch by batch.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, cast
@@ -23,6 +22,7 @@ from casparian.domain.contracts import Column, Contract, check
 from casparian.domain.errors import ParserFault
 from casparian.domain.layouts import kin
 from casparian.domain.lineage import layout_key
+from casparian.durable import sync_folder
 from casparian.worker.messages import ColumnSpec, FileDone, FileSpec, Part, Run, TableCount
 from casparian.worker.parts import (
     Count,
@@ -115,7 +115,7 @@ class Staging:
         """
         with edge("The staged output could not be completed"):
             parts = [one.complete() for one in (*self._finished, *self._shared.values())]
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         self._background.shutdown()
         return parts
 
@@ -386,13 +386,3 @@ class _Spill:
 
 def _columns(specs: Sequence[ColumnSpec]) -> tuple[Column, ...]:
     return tuple(Column(one.name, one.type, one.nullable) for one in specs)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # a folder cannot be opened there; NTFS journals its entries
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
