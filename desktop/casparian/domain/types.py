@@ -49,6 +49,9 @@ _Values: TypeAlias = Any
 _Arrow: TypeAlias = Any
 _Reader: TypeAlias = "Callable[[_Texts, _Arrow], _Values]"
 
+READING_VERSION = 1
+"""Part of every parser's identity: raise it when the same text would be read as another value or type."""
+
 _SIMPLE: dict[str, pa.DataType] = {
     "boolean": pa.bool_(),
     "int64": pa.int64(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +13,11 @@ from typing import TYPE_CHECKING
 from casparian import parsers
 from casparian.domain.lineage import artifact_hash, schema_hash
 from casparian.domain.planning import ParserInfo
+from casparian.domain.types import READING_VERSION
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from casparian.api import Parser
 
 
@@ -30,8 +34,25 @@ def all_parsers() -> tuple[ParserInfo, ...]:
 
 
 def _artifact_hash(kind: type[Parser]) -> str:
-    source = Path(inspect.getfile(kind)).read_bytes()
+    source = b"".join(_sources(inspect.getmodule(kind)))
     libraries = "\n".join(f"{name}=={version(name)}" for name in sorted(kind.libraries))
-    manifest = json.dumps([kind.name, kind.version, sorted(kind.topics)])
+    manifest = json.dumps([kind.name, kind.version, sorted(kind.topics), READING_VERSION])
     schemas = "\n".join(f"{one.name}:{schema_hash(one.columns)}" for one in kind.outputs)
     return artifact_hash(source, libraries, manifest, schemas)
+
+
+def _sources(module: ModuleType | None) -> list[bytes]:
+    """The source of a parser's module and of the parsers' modules that it is made of, by name."""
+    found: dict[str, ModuleType] = {}
+    waiting = [module]
+    while waiting:
+        one = waiting.pop()
+        if one is None or one.__name__ in found:
+            continue
+        found[one.__name__] = one
+        names = {getattr(value, "__module__", "") or "" for value in vars(one).values()}
+        names |= {value.__name__ for value in vars(one).values() if inspect.ismodule(value)}
+        waiting.extend(
+            sys.modules.get(name) for name in names if name.startswith(f"{parsers.__name__}.")
+        )
+    return [Path(inspect.getfile(found[name])).read_bytes() for name in sorted(found)]
