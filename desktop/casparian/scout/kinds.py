@@ -259,6 +259,8 @@ def _begins_as_json(start: str, *, is_whole: bool) -> bool:
 _DELIMITERS = (",", "\t", ";", "|")
 _RECORDS_LOOKED_AT = 60
 _LINES_BEFORE_HEADER = 10
+_HEADER_WITHIN = 4096
+"""Characters among which a delimiter must stand, for the text to be worth a closer look."""
 _W3C_FIELDS = re.compile(r"(?:#[^\n]{0,1000}\n|[ \t\r]*\n){0,20}#Fields:[ \t]")
 
 
@@ -270,13 +272,11 @@ def _is_delimited(text: str, *, is_whole: bool) -> bool:
             return "\n#fields" in text
         if _W3C_FIELDS.match(text):
             return True
-    present = [delimiter for delimiter in _DELIMITERS if delimiter in text]
-    if not present:
-        return False
-    beginning = "\n".join(text.split("\n", _LINES_BEFORE_HEADER)[:_LINES_BEFORE_HEADER])
+    first_lines = text[:_HEADER_WITHIN].split("\n", _LINES_BEFORE_HEADER)[:_LINES_BEFORE_HEADER]
+    beginning = "\n".join(first_lines)
     return any(
         delimiter in beginning and _is_table(_records(text, delimiter, is_whole=is_whole))
-        for delimiter in present
+        for delimiter in _DELIMITERS
     )
 
 
