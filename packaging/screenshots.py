@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -28,11 +29,13 @@ from PySide6.QtCore import QPoint, QRect, QSize, Qt  # noqa: E402
 from PySide6.QtGui import QImage, QPainter  # noqa: E402
 
 from casparian.bootstrap import open_services  # noqa: E402
+from casparian.domain.contracts import LINEAGE_COLUMNS  # noqa: E402
 from casparian.domain.results import Filter, Sort  # noqa: E402
 from casparian.settings import load  # noqa: E402
 from casparian.ui import theme  # noqa: E402
 from casparian.ui.app import make_application  # noqa: E402
 from casparian.ui.bridge import EventBridge  # noqa: E402
+from casparian.ui.column_layout import ColumnLayout, ColumnLayouts  # noqa: E402
 from casparian.ui.export_dialog import ExportDialog  # noqa: E402
 from casparian.ui.main_window import MainWindow  # noqa: E402
 from casparian.ui.tasks import PoolExecutor, Tasks  # noqa: E402
@@ -50,6 +53,7 @@ PLAIN_COLOURS = 48
 ALIKE = 9
 """Beyond the first few, two colours that differ by no more than this in any channel are one."""
 TABLE = "evtx_events"
+HIDDEN = ("channel", "provider_name", "level", "user_sid")
 QUERY = """\
 -- Which accounts logged on from where, and how often
 SELECT computer,
@@ -96,6 +100,8 @@ class Studio:
     async def _results(self, mode: str) -> None:
         window, results = self._window, self._window.results
         window.show_view("results")
+        jobs = window.actions_registry.get("view.jobs")
+        jobs.trigger()  # hides the panel: the rows want the room
         results.open_table(TABLE)
         await self._until(lambda: results.viewer().rows > 0, "the table is open")
         viewer = results.viewer()
@@ -111,10 +117,11 @@ class Studio:
 
         window.actions_registry.get("results.export").trigger()
         dialog = window.findChild(ExportDialog)
+        assert dialog is not None
+        dialog.set_target(Path("/cases/2023-10-18/logons.csv"))
         await self._settled()
         self._take(window, f"results-export-{mode}", over=dialog)
-        if dialog is not None:
-            dialog.reject()
+        dialog.reject()
 
         results.show_sql()
         results.console.set_sql(QUERY)
@@ -123,6 +130,7 @@ class Studio:
         results.viewer().grid.go_to(2)
         await self._settled()
         self._take(window, f"results-sql-{mode}")
+        jobs.trigger()
 
     def _take(self, window: QWidget, name: str, over: QWidget | None = None) -> None:
         """Take a picture of the window, with another window that stands over it."""
@@ -193,8 +201,12 @@ def main() -> int:
     given = arguments.parse_args()
     width, height = map(int, given.size.split("x"))
     given.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        _run(given.home or Path(folder), given.evidence, given.out, QSize(width, height))
+    with tempfile.TemporaryDirectory(prefix="case-", ignore_cleanup_errors=True) as folder:
+        # A copy: pictures are to show a path that means nothing, not where somebody keeps evidence.
+        evidence = [Path(folder) / one.resolve().name for one in given.evidence]
+        for one, copy in zip(given.evidence, evidence, strict=True):
+            shutil.copytree(one, copy) if one.is_dir() else shutil.copy2(one, copy)
+        _run(given.home or Path(folder) / "home", evidence, given.out, QSize(width, height))
     return 0
 
 
@@ -208,6 +220,9 @@ def _run(home: Path, evidence: list[Path], out: Path, size: QSize) -> None:
     )
     services = open_services(settings, slots)
     bridge, tasks = EventBridge(services.bus), Tasks(loop, short, long)
+    # As somebody leaves the columns who looks at logons.
+    layout = ColumnLayout(hidden=frozenset({*LINEAGE_COLUMNS, *HIDDEN}))
+    ColumnLayouts(settings.home / "window.ini").put(TABLE, layout)
     window = MainWindow(services, tasks, bridge)
     window.resize(size)
     window.show()

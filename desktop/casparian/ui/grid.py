@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 _PADDING = theme.GRID
 _NARROWEST_CHAR = 3
 """No character of the font is narrower, px: more of a text than width / this cannot be seen."""
-_MOST_CHARS = 34
+_MOST_CHARS = 26
 _MEASURED_ROWS = 64
 _MEASURED_CELLS = 1_000
 _FITTED_COLUMNS = 100
