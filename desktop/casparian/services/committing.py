@@ -250,24 +250,19 @@ class Committer:
     def _replaced(
         self, workspace: Workspace, job: Job, done: Sequence[Materialization], folder: Path
     ) -> _Replaced:
-        """What these results take the place of: the same content, or what a changed file held before."""
-        contents = {one.source_hash for one in done}
-        files = {one.file_id for one in done}
+        """What these results take the place of: the same content, or what changed files held before."""
         with self._store.read() as uow:
-            before = uow.outputs.materializations(job.workspace_id, parser=job.parser)
-            present = {one.source_hash for one in uow.evidence.files(workspace.id)}
-            old = [
-                one
-                for one in before
-                if one.source_hash in contents
-                or (one.file_id in files and one.source_hash not in present)
-            ]
-            outputs = uow.outputs.of_jobs({one.job_id for one in old})
+            old = uow.outputs.replaced_by(
+                workspace.id, job.parser, {one.source_hash for one in done}
+            )
+            jobs = {one.job_id for one in old}
+            beside = uow.outputs.materializations_of(jobs)
+            outputs = uow.outputs.of_jobs(jobs)
         gone = {one.id for one in old}
         leaving: dict[tuple[JobId, str], set[str]] = defaultdict(set)
         for one in old:
             leaving[one.job_id, one.table].add(one.file_id)
-        staying = {(one.job_id, one.table) for one in before if one.id not in gone}
+        staying = {(one.job_id, one.table) for one in beside if one.id not in gone}
         retired: list[OutputId] = []
         copies: list[tuple[Path, OutputFile]] = []
         for output in outputs:
@@ -279,7 +274,9 @@ class Committer:
                 staged = folder / f"{new_id()}.parquet"
                 rows = self._sink.rewrite(output.path, leaving[key], staged)
                 if rows:
-                    name = f"{output.job_id}-{new_id()}.parquet"
+                    # Named after the job that writes it: what it has promoted and not recorded yet is
+                    # swept away with its job only, never by a program that starts meanwhile.
+                    name = f"{job.id}-{new_id()}.parquet"
                     path = f"{output.path.rpartition('/')[0]}/{name}"
                     size = staged.stat().st_size
                     copy = replace(
@@ -309,6 +306,11 @@ class Committer:
             first = next(iter(reading.failed.values()))
             problem = f"{len(reading.failed)} of {job.files} files could not be read. {first}"
         with self._store.write() as uow:
+            # Another program may have committed the same content since this was decided.
+            contents = {one.source_hash for one in done}
+            old = uow.outputs.replaced_by(job.workspace_id, job.parser, contents)
+            if {one.id for one in old} != set(replaced.materializations):
+                raise _OutdatedError
             if not uow.outputs.are_current(replaced.outputs):
                 raise _OutdatedError
             moved = uow.jobs.move(

@@ -229,7 +229,15 @@ class JobService:
                 raise UserProblem("The job is still in progress", hint="Wait for it or cancel it")
             done = {JobFileState.DONE, JobFileState.PARTIAL}
             left = {one.file_id for one in uow.jobs.files(job_id) if one.state not in done}
-            evidence = [one for one in uow.jobs.evidence(job_id) if one.file_id in left]
+            # With the content as it is now: a file that has changed since is read as it is, and content
+            # that several files have come to hold is read once. What a scan could not read stays as it
+            # was planned, and fails with that reason.
+            now = {
+                one.current_hash or one.source_hash: one
+                for one in reversed(uow.jobs.evidence(job_id))
+                if one.file_id in left
+            }
+            evidence = dict(reversed(now.items()))
             if not evidence:
                 raise UserProblem("There is nothing to retry", "every file of the job was read")
             parser = next(one for one in all_parsers() if one.name == old.parser)
@@ -240,7 +248,7 @@ class JobService:
                 artifact_hash=parser.artifact_hash,
                 state=JobState.QUEUED,
                 files=len(evidence),
-                size_bytes=sum(one.size_bytes for one in evidence),
+                size_bytes=sum(one.size_bytes for one in evidence.values()),
                 created_at=datetime.now(UTC),
                 started_at=None,
                 ended_at=None,
@@ -252,8 +260,7 @@ class JobService:
                 problem="",
                 retry_of=old.id,
             )
-            # With the content as it is now: a file that has changed since is read as it is.
-            uow.jobs.add(new, [(one.file_id, one.current_hash) for one in evidence])
+            uow.jobs.add(new, [(one.file_id, content) for content, one in evidence.items()])
             uow.commit()
         self._bus.publish(JobChanged(new.workspace_id, new.id, JobState.QUEUED))
         self.start()

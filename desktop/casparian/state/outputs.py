@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from casparian.domain.contracts import Column
+from casparian.domain.evidence import FileState
 from casparian.domain.ids import FileId, JobId, OutputId, WorkspaceId, new_id
-from casparian.state.tables import contracts, materializations, outputs
+from casparian.state.tables import contracts, files, materializations, outputs, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
 
@@ -182,6 +183,59 @@ class OutputRepository:
             query = query.where(materializations.c.parser == parser)
         rows = self._c.execute(query.order_by(materializations.c.id)).mappings()
         return [_materialization(row) for row in rows]
+
+    def materializations_of(self, ids: set[JobId]) -> list[Materialization]:
+        """What these jobs did, and still counts."""
+        return self._counting(materializations.c.job_id, ids)
+
+    def replaced_by(
+        self, workspace_id: WorkspaceId, parser: str, contents: set[str]
+    ) -> list[Materialization]:
+        """What a parser's new rows of these contents take the place of.
+
+        That is what it read from the same contents before, and what it read from a file that has
+        another content now, unless a file of the workspace still holds the old one. Removed sources
+        count: their rows stay. So does a file that could not be read lately: nobody knows what it holds.
+        """
+        m = materializations.c
+        of_parser = (m.workspace_id == workspace_id) & (m.parser == parser)
+        same = self._counting(m.source_hash, contents, of_parser)
+        holder = files.alias()
+        held = sa.exists().where(
+            holder.c.source_hash == m.source_hash,
+            holder.c.source_id == sources.c.id,
+            sources.c.workspace_id == workspace_id,
+        )
+        orphaned = (
+            sa.select(materializations)
+            .select_from(materializations.join(files, files.c.id == m.file_id))
+            .where(
+                of_parser,
+                m.superseded_at.is_(None),
+                files.c.state == FileState.HASHED,
+                files.c.source_hash != m.source_hash,
+                ~held,
+            )
+        )
+        rows = self._c.execute(orphaned).mappings()
+        found = {one.id: one for one in (*same, *(_materialization(row) for row in rows))}
+        return [found[one] for one in sorted(found)]
+
+    def _counting(
+        self,
+        column: sa.ColumnElement[str],
+        values: Collection[str],
+        condition: sa.ColumnElement[bool] | None = None,
+    ) -> list[Materialization]:
+        wanted = sorted(values)
+        query = sa.select(materializations).where(materializations.c.superseded_at.is_(None))
+        if condition is not None:
+            query = query.where(condition)
+        found: list[Materialization] = []
+        for at in range(0, len(wanted), 500):
+            rows = self._c.execute(query.where(column.in_(wanted[at : at + 500]))).mappings()
+            found.extend(_materialization(row) for row in rows)
+        return found
 
     def add_materializations(self, done: Sequence[Materialization]) -> None:
         """Record what is done."""
