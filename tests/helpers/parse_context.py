@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from casparian.api import Batch, Layout, Parser, Rejected
@@ -62,7 +63,7 @@ class Parsed:
     def violations(self) -> list[tuple[int, str]]:
         return [(one.position, one.violation) for one in self.rejected]
 
-    @property
+    @cached_property
     def types(self) -> dict[str, str]:
         """What elimination leaves of each column."""
         columns = {name: Elimination() for name in self.columns}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from casparian.parsers.text import reading
@@ -124,6 +124,7 @@ def test_no_byte_is_lost(data, size):
     st.sampled_from(["utf-16", "utf-32", "utf-8-sig"]),
 )
 def test_any_text_comes_back(text, codec):
+    assume(not text.startswith("\0"))  # with its mark, UTF-16 of that is the mark of UTF-32
     _, chunks = read(text.encode(codec))
     expected = text.replace("\r\n", "\n").replace("\r", "\n") if "\n" not in text else text
     assert b"".join(chunk.utf8 for chunk in chunks).decode() == expected
