@@ -167,12 +167,14 @@ def check(rows: pa.RecordBatch, contract: Contract, raw: pa.StringArray | None =
         ParserFault: the batch lacks a column, has one too many, or one of a foreign Arrow type: no row
             is to blame for that.
     """
+    given_columns = dict(
+        zip(rows.schema.names, zip(rows.columns, rows.schema, strict=True), strict=True)
+    )
     _check_names(rows.schema.names, contract)
     arrays: list[pa.Array[Any]] = []
     bad: dict[int, list[_Cell]] = {}
     for column in contract.columns:
-        field = rows.schema.field(column.name)
-        given = rows.column(column.name)
+        given, field = given_columns[column.name]
         values, ok = _read(given, field, column)
         arrays.append(values)
         if ok is not None:
@@ -195,10 +197,10 @@ def check(rows: pa.RecordBatch, contract: Contract, raw: pa.StringArray | None =
 
 
 def _check_names(names: Sequence[str], contract: Contract) -> None:
-    wanted = {column.name for column in contract.columns}
-    if set(names) == wanted and len(names) == len(wanted):
+    wanted = contract.schema.names
+    if names == wanted or (len(names) == len(wanted) and set(names) == set(wanted)):
         return
-    detail = f"it gives {', '.join(names)}, the contract has {', '.join(sorted(wanted))}"
+    detail = f"it gives {', '.join(names)}, the contract has {', '.join(wanted)}"
     raise ParserFault(f"The parser's columns are not those of {contract.table}", detail)
 
 
@@ -206,17 +208,17 @@ def _read(
     given: pa.Array[Any], field: pa.Field[Any], column: Column
 ) -> tuple[pa.Array[Any], pa.BooleanArray | None]:
     """The values as the column's type, and which are of it; None where the type says that all are."""
-    wanted = types.arrow_type(column.type)
-    known = (field.metadata or {}).get(TYPE_KEY) == column.type.encode()
-    is_text = _value_type(given.type) in {pa.string(), pa.large_string()}
-    if _value_type(given.type) == wanted and (known or column.type != "json"):
+    arrow = _value_type(given.type)
+    if arrow == types.arrow_type(column.type) and (
+        column.type != "json" or (field.metadata or {}).get(TYPE_KEY) == b"json"
+    ):
         return given, None
-    if not is_text:
+    if arrow not in (pa.string(), pa.large_string()):
         raise ParserFault(
             f"The parser gives {given.type} where the contract has {column.type}",
             f"column {column.name}",
         )
-    if pa.types.is_dictionary(given.type):
+    if given.type != pa.string():
         given = given.cast(pa.string())
     values, ok = types.read_text(column.type, cast("pa.StringArray", given))
     return values, None if pc.all(ok, min_count=0).as_py() else ok
@@ -233,10 +235,14 @@ def _as_given(schema: pa.Schema, arrays: Sequence[pa.Array[Any]]) -> pa.Schema:
     """
     return pa.schema(
         [
-            pa.field(field.name, array.type, metadata=field.metadata)
+            field if array.type == field.type and field.nullable else _open(field, array.type)
             for field, array in zip(schema, arrays, strict=True)
         ]
     )
+
+
+def _open(field: pa.Field[Any], arrow: pa.DataType) -> pa.Field[Any]:
+    return pa.field(field.name, arrow, metadata=field.metadata)
 
 
 def _note(

@@ -31,7 +31,7 @@ import zlib
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import accumulate, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypedDict, cast
 
 import msgspec
@@ -114,7 +114,8 @@ _TIMES = frozenset({"time", "written_time"})
 """The library writes years beyond 9999 with a sign."""
 _GROUP_RECORDS = 256
 _BATCH_RECORDS = 2_048
-_BATCH_BYTES = 8 * 1024 * 1024
+_BATCH_CHUNKS = 64
+"""Records are at most a chunk long; this bounds the bytes of a batch whatever they are."""
 
 
 class EvtxParser(Parser):
@@ -258,129 +259,85 @@ def _records(parser: PyEvtxParser) -> Iterator[_Given]:
     return cast("Iterator[_Given]", parser.records_json())
 
 
-class _Rows:
-    """Records of the common shape on their way into a batch.
+def _row(event: _Event, record: _Given, ordinal: int) -> tuple[Any, ...]:
+    """The values of a record in the order of the columns, then its ordinal.
 
-    They are decoded and taken apart a few hundred at a time, while they are in the processor's cache;
-    what is kept of them until there are enough for a batch is little.
+    This runs once for every record, while that is in the processor's cache: what is kept of it is small.
     """
-
-    def __init__(self) -> None:
-        self.events: list[_Event] = []
-        """Decoded, not yet taken apart."""
-        self.ordinals: list[int] = []
-        self.ids: list[int] = []
-        self.written: list[str] = []
-        self._columns: dict[str, list[Any]] = {name: [] for name in _NAMES}
-        self._payloads: list[bytes] = []
-        self._payload_sizes: list[int] = []
-        self._extra: dict[int, dict[str, Any]] = {}
-
-    @property
-    def is_full(self) -> bool:
-        """Whether it is time for a batch."""
-        size = sum(map(len, self._payloads))
-        return len(self._payload_sizes) >= _BATCH_RECORDS or size >= _BATCH_BYTES
-
-    def settle(self) -> None:
-        """Take the decoded records apart."""
-        events, columns = self.events, self._columns
-        systems = [event.system for event in events]
-        columns["computer"] += [one.computer for one in systems]
-        columns["channel"] += [one.channel for one in systems]
-        columns["level"] += [one.level for one in systems]
-        columns["task"] += [one.task for one in systems]
-        columns["opcode"] += [one.opcode for one in systems]
-        columns["keywords"] += [one.keywords for one in systems]
-        columns["version"] += [one.version for one in systems]
-        ids = [one.event_id for one in systems]
-        columns["event_id"] += [one.text if isinstance(one, _EventId) else one for one in ids]
-        columns["qualifiers"] += [
-            one.attributes.qualifiers if isinstance(one, _EventId) else None for one in ids
-        ]
-        columns["time"] += [
-            one.time_created.attributes.time if one.time_created else None for one in systems
-        ]
-        columns["user_sid"] += [
-            one.security.attributes.user_id if one.security else None for one in systems
-        ]
-        providers = [one.provider.attributes if one.provider else _NO_PROVIDER for one in systems]
-        columns["provider_name"] += [one.name for one in providers]
-        columns["provider_guid"] += [one.guid for one in providers]
-        columns["event_source_name"] += [one.event_source_name for one in providers]
-        processes = [one.execution.attributes if one.execution else _NO_PROCESS for one in systems]
-        columns["process_id"] += [one.process_id for one in processes]
-        columns["thread_id"] += [one.thread_id for one in processes]
-        links = [one.correlation.attributes if one.correlation else _NO_LINK for one in systems]
-        columns["activity_id"] += [one.activity_id for one in links]
-        columns["related_activity_id"] += [one.related_activity_id for one in links]
-        self._settle_ids([one.record_id for one in systems])
-        self._settle_payloads(events)
-        events.clear()
-
-    def _settle_ids(self, in_system: list[int | None]) -> None:
-        """Forwarded events keep the number that they had where they come from."""
-        start = len(self._payload_sizes)
-        given = self.ids[start:]
-        if given != in_system:
-            for at, (one, other) in enumerate(zip(given, in_system, strict=True), start):
-                if other not in {one, None}:
-                    self._extra.setdefault(at, {})["System/EventRecordID"] = other
-
-    def _settle_payloads(self, events: list[_Event]) -> None:
-        payloads = [event.event_data for event in events]
-        for at, event in enumerate(events):
-            if event.user_data is not _NONE:
-                if event.event_data is _NONE:
-                    payloads[at] = event.user_data
-                else:
-                    extra = self._extra.setdefault(at + len(self._payload_sizes), {})
-                    extra["UserData"] = event.user_data
-        sizes = [memoryview(payload).nbytes for payload in payloads]
-        for at, size in enumerate(sizes):
-            if size == len(b"null") and bytes(payloads[at]) == b"null":
-                payloads[at], sizes[at] = _NONE, 0
-        self._payloads.append(b"".join(payloads))
-        self._payload_sizes += sizes
-
-    def batch(self) -> Batch:
-        """The records as a typed batch, or as text where a value does not fit its column's type."""
-        columns = self._columns
-        columns["record_id"] = self.ids
-        columns["written_time"] = self.written
-        rest = {"event_data": self._event_data(), "extra": self._extra_column()}
-        try:
-            arrays = [
-                rest[name] if name in rest else _BUILD[name](columns[name]) for name in _NAMES
-            ]
-            rows = pa.RecordBatch.from_arrays(arrays, schema=_TYPED)
-        except (OverflowError, pa.ArrowException):
-            # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
-            for name in _GUIDS:
-                columns[name] = [one and _plain_guid(one) for one in columns[name]]
-            arrays = [rest[name] if name in rest else _texts(columns[name]) for name in _NAMES]
-            rows = pa.RecordBatch.from_arrays(arrays, names=_NAMES)
-        return Batch(_TABLE, rows, pa.array(self.ordinals, pa.int64()))
-
-    def _event_data(self) -> pa.Array[Any]:
-        """The payloads, put together as Arrow has text: one buffer, offsets, and a bit for each."""
-        sizes = self._payload_sizes
-        offsets = pa.array(list(accumulate(sizes, initial=0)), pa.int32())
-        present = pa.array([size > 0 for size in sizes], pa.bool_())
-        text = pa.py_buffer(b"".join(self._payloads))
-        count = len(sizes)
-        return pa.StringArray.from_buffers(count, _values(offsets), text, _values(present))
-
-    def _extra_column(self) -> pa.Array[Any]:
-        count = len(self._payload_sizes)
-        if not self._extra:
-            return pa.nulls(count, pa.string())
-        texts = {at: msgspec.json.encode(extra) for at, extra in self._extra.items()}
-        return pa.array([texts.get(at) for at in range(count)], pa.string())
+    system, record_id = event.system, record["event_record_id"]
+    provider = system.provider.attributes if system.provider else _NO_PROVIDER
+    execution = system.execution.attributes if system.execution else _NO_EXECUTION
+    correlation = system.correlation.attributes if system.correlation else _NO_CORRELATION
+    event_id = system.event_id
+    qualifiers = None
+    if type(event_id) is _EventId:
+        qualifiers = event_id.attributes.qualifiers
+        event_id = event_id.text
+    payload = bytes(event.event_data if event.user_data is _NONE else event.user_data)
+    extra = None
+    if system.record_id != record_id or (
+        event.user_data is not _NONE and event.event_data is not _NONE
+    ):
+        payload, extra = _two_of_a_kind(event, record)
+    return (
+        system.time_created.attributes.time if system.time_created else None,
+        system.computer,
+        system.channel,
+        provider.name,
+        event_id,
+        system.level,
+        system.security.attributes.user_id if system.security else None,
+        None if payload in _NOTHING else payload,
+        record_id,
+        system.task,
+        system.opcode,
+        system.keywords,
+        system.version,
+        qualifiers,
+        execution.process_id,
+        execution.thread_id,
+        correlation.activity_id,
+        correlation.related_activity_id,
+        provider.guid,
+        provider.event_source_name,
+        record["timestamp"],
+        extra,
+        ordinal,
+    )
 
 
-def _values(array: pa.Array[Any]) -> pa.Buffer:
-    return cast("pa.Buffer", array.buffers()[1])
+def _two_of_a_kind(event: _Event, record: _Given) -> tuple[bytes, bytes | None]:
+    """The payload and `extra` of a record with two payloads or two numbers.
+
+    Forwarded events keep the number that they had where they come from.
+    """
+    extra: dict[str, Any] = {}
+    payload = event.event_data
+    if event.user_data is not _NONE:
+        if bytes(payload) in _NOTHING:
+            payload = event.user_data
+        else:
+            extra["UserData"] = event.user_data
+    if event.system.record_id not in {None, record["event_record_id"]}:
+        extra["System/EventRecordID"] = event.system.record_id
+    return bytes(payload), msgspec.json.encode(extra) if extra else None
+
+
+def _batch(rows: list[tuple[Any, ...]]) -> Batch:
+    """Rows as a typed batch, or as text where a value does not fit its column's type."""
+    *columns, ordinals = zip(*rows, strict=True)
+    values = dict(zip(_NAMES, columns, strict=True))
+    try:
+        arrays = [_BUILD[name](values[name]) for name in _NAMES]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=_TYPED)
+    except (OverflowError, pa.ArrowException):
+        # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
+        for name in _GUIDS:
+            values[name] = tuple(one and _plain_guid(one) for one in values[name])
+        texts = {one.name for one in _COLUMNS if one.type == "json"}
+        arrays = [(_json if name in texts else _texts)(values[name]) for name in _NAMES]
+        batch = pa.RecordBatch.from_arrays(arrays, names=_NAMES)
+    return Batch(_TABLE, batch, pa.array(ordinals, pa.int64()))
 
 
 def _ints(values: Sequence[int | None]) -> pa.Array[Any]:
@@ -420,6 +377,10 @@ def _written_times(values: Sequence[str]) -> pa.Array[Any]:
     return plain.cast(pa.timestamp("us")).cast(_INSTANT)
 
 
+def _json(values: Sequence[bytes | None]) -> pa.Array[Any]:
+    return pa.array(values, pa.binary()).view(pa.string())  # UTF-8: it was text in Python before
+
+
 def _texts(values: Sequence[Any]) -> pa.Array[Any]:
     """Values as the text they were; that of a year beyond 9999 has a sign before it."""
     texts = [None if value is None else str(value).removeprefix("+") for value in values]
@@ -431,7 +392,7 @@ _FORMS: dict[str, tuple[pa.DataType, Callable[[Any], pa.Array[Any]]]] = {
     "int64": (pa.int64(), _ints),
     "string": (pa.dictionary(pa.int32(), pa.string()), _repeated),
     "timestamp_utc": (_INSTANT, _times),
-    "json": (pa.string(), _texts),
+    "json": (pa.string(), _json),
 }
 _TYPED = pa.schema(
     [pa.field(one.name, _FORMS[one.type][0], metadata={"cf.type": one.type}) for one in _COLUMNS]
@@ -440,8 +401,9 @@ _BUILD = {one.name: _FORMS[one.type][1] for one in _COLUMNS}
 _BUILD |= {"written_time": _written_times} | dict.fromkeys(_GUIDS, _guids)
 
 _NO_PROVIDER = _ProviderAttributes()
-_NO_LINK = _CorrelationAttributes()
-_NO_PROCESS = _ExecutionAttributes()
+_NO_CORRELATION = _CorrelationAttributes()
+_NO_EXECUTION = _ExecutionAttributes()
+_NOTHING = (b"", b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,7 +517,9 @@ class _Reading:
     def __init__(self, log: _Log, context: ParseContext) -> None:
         self._log = log
         self._context = context
-        self._rows = _Rows()
+        self._rows: list[tuple[Any, ...]] = []
+        self._rows_since = -1
+        """The chunk before the first of these rows."""
         self._odd: list[_Odd] = []
         self._ordinal = 0
         self._seen_to: set[int] = set()
@@ -616,34 +580,32 @@ class _Reading:
             RuntimeError: the library failed on one; those before it are taken.
         """
         before = ordinal = self._ordinal
-        rows = self._rows
         try:
             for record in records:
                 ordinal += 1
                 try:
-                    rows.events.append(_decode(record["data"]).event)
+                    event = _decode(record["data"]).event
                 except (msgspec.MsgspecError, RecursionError):
                     self._odd.append(_Odd(ordinal, **record))
                 else:
-                    rows.ordinals.append(ordinal)
-                    rows.ids.append(record["event_record_id"])
-                    rows.written.append(record["timestamp"])
+                    self._rows.append(_row(event, record, ordinal))
         finally:
             self._ordinal = ordinal
-            rows.settle()
         return ordinal > before
 
     def _flush_full(self) -> Iterator[Batch | Rejected]:
-        if self._rows.is_full:
+        chunks = self._log.chunk_being_read - self._rows_since
+        if len(self._rows) >= _BATCH_RECORDS or chunks >= _BATCH_CHUNKS:
             yield from self._flush()
             self._context.progress(self._log.done_bytes)
         if len(self._odd) >= _GROUP_RECORDS:
             yield from self._flush_odd()
 
-    def _flush(self) -> Iterator[Batch | Rejected]:
-        if self._rows.ordinals:
-            rows, self._rows = self._rows, _Rows()
-            yield rows.batch()
+    def _flush(self) -> Iterator[Batch]:
+        self._rows_since = self._log.chunk_being_read
+        if self._rows:
+            rows, self._rows = self._rows, []
+            yield _batch(rows)
 
     def _flush_odd(self) -> Iterator[Batch | Rejected]:
         odd, self._odd = self._odd, []
