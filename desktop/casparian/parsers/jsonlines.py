@@ -99,6 +99,7 @@ class JsonLines(Parser):
     name = "jsonlines"
     version = "1"
     topics = ("jsonl",)
+    libraries = ("msgspec",)
     outputs = (Output(_OUTPUT, (), "JSON records: a table for each layout of keys"),)
 
     @override
