@@ -16,6 +16,8 @@ from casparian.domain.results import ColumnInfo, Filter
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 ASCII = st.text(st.characters(max_codepoint=127), max_size=8)
 COLUMN = ColumnInfo("a", "string")
+WORDS = st.sampled_from(["string", "json"])
+"""Both hold text, and are searched in different ways."""
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,11 @@ def found(connection, cells, make):
     return [cells[row[0]] for row in rows]
 
 
-@given(st.lists(ASCII, min_size=1, max_size=6), ASCII, st.sampled_from(["contains", "starts"]))
-def test_text_is_looked_for_as_it_stands_whatever_the_case(connection, cells, needle, op):
+@given(
+    st.lists(ASCII, min_size=1, max_size=6), ASCII, st.sampled_from(["contains", "starts"]), WORDS
+)
+def test_text_is_looked_for_as_it_stands_whatever_the_case(connection, cells, needle, op, word):
+    column = ColumnInfo("a", word)
     cells = [*cells, f"x{needle.swapcase()}y", needle.upper()]
     expected = [
         cell
@@ -54,25 +59,26 @@ def test_text_is_looked_for_as_it_stands_whatever_the_case(connection, cells, ne
 
     assert (
         found(
-            connection, cells, lambda write: condition(COLUMN, Filter("a", op, needle), "a", write)
+            connection, cells, lambda write: condition(column, Filter("a", op, needle), "a", write)
         )
         == expected
     )
 
 
-@given(TEXTS, TEXTS, TEXTS)
-def test_what_is_there_letter_for_letter_is_always_found(connection, before, needle, after):
+@given(TEXTS, TEXTS, TEXTS, WORDS)
+def test_what_is_there_letter_for_letter_is_always_found(connection, before, needle, after, word):
+    column = ColumnInfo("a", word)
     cells = [before + needle + after]
 
     assert (
-        found(connection, cells, lambda write: searching(needle, [COLUMN], lambda _: "a", write))
+        found(connection, cells, lambda write: searching(needle, [column], lambda _: "a", write))
         == cells
     )
     assert (
         found(
             connection,
             cells,
-            lambda write: condition(COLUMN, Filter("a", "contains", needle), "a", write),
+            lambda write: condition(column, Filter("a", "contains", needle), "a", write),
         )
         == cells
     )

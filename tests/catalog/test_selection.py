@@ -70,7 +70,7 @@ def test_the_statement_shown_reads_as_people_write(session):
         columns=("s", "n"),
     )
     assert of_table(session, spec, frozenset({"n"})).sql == (
-        'SELECT s, "n" FROM a WHERE "n" >= 2 AND regexp_matches(s, \'(?i)X\') AND s IS NOT NULL'
+        'SELECT s, "n" FROM a WHERE "n" >= 2 AND contains(lower(s), lower(\'X\')) AND s IS NOT NULL'
         " AND (contains(s, '4') OR contains(_cf_source_hash, '4') OR contains(_cf_job_id, '4')"
         " OR contains(_cf_parser_version, '4') OR contains(_cf_file_id, '4')"
         ' OR "n" = 4 OR _cf_row = 4) ORDER BY "n" DESC NULLS LAST, s ASC NULLS LAST'
