@@ -88,6 +88,7 @@ def open_services(
         _store=store,
         _executor=None if executor else slots,
     )
+    jobs.on_idle = catalog.catch_up
     services.workspaces.default()
     jobs.recover()
     with store.write() as uow:

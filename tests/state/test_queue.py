@@ -134,3 +134,17 @@ def test_eight_processes_claim_every_job_exactly_once(store):
         claimed.update(out.split())
 
     assert claimed == Counter(ids)
+
+
+def test_a_job_to_be_cancelled_does_not_go_back_to_the_queue(store):
+    queue(store)
+    held = claim(store)
+
+    with store.write() as uow:
+        uow.jobs.ask_cancel(held.job.id)
+        uow.jobs.move(held.job.id, held.token, JobState.QUEUED)
+        job, still_open = uow.jobs.job(held.job.id), uow.jobs.count_open()
+        uow.commit()
+
+    assert (job.state, still_open) == (JobState.CANCELLED, 0)
+    assert job.ended_at is not None

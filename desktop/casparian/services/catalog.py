@@ -1,7 +1,9 @@
 """Keeping the query catalog true: after every commit it is built anew and swapped in.
 
-Builds are joined: while one runs, any number of commits only asks for one more after it. The control
-plane's own tables stand beside the data, as of the same swap.
+Builds are joined: while one runs, any number of commits only asks for one more after it; and while jobs
+go on, the catalog rests a while between two, so that in a big case jobs do not wait for it most of the
+time. It catches up when a worker slot runs out of jobs. The control plane's own tables stand beside the
+data, as of the same swap.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from casparian.state.database import Store, UnitOfWork
 
 
+REST_SHARE = 4
+"""While jobs go on, the catalog rests this many times as long as its last build took."""
+
+
 class CatalogService:
     """Builds `query.duckdb` from what is committed."""
 
@@ -39,6 +45,8 @@ class CatalogService:
         self._path = path
         self._lock = threading.Lock()
         self._asked = self._built = 0
+        self._rest_until = 0.0
+        self._is_behind = False
         self.on_swap: Callable[[], None] = lambda: None
         """Called after each swap, before anybody is told."""
         self._unsubscribe = bus.subscribe(self._on_event)
@@ -51,7 +59,11 @@ class CatalogService:
             if self._built >= asked:
                 return
             self._built = self._asked
+            self._is_behind = False
+            started = time.monotonic()
             generation = self.build()
+            ended = time.monotonic()
+            self._rest_until = ended + REST_SHARE * (ended - started)
         self.on_swap()
         with self._store.read() as uow:
             workspaces = uow.evidence.workspaces(archived=False)
@@ -81,7 +93,14 @@ class CatalogService:
 
     def _on_event(self, event: Event) -> None:
         settled = isinstance(event, JobChanged) and event.state.is_terminal
-        if settled or isinstance(event, SourcesChanged | RulesChanged):
+        if settled and time.monotonic() < self._rest_until:
+            self._is_behind = True
+        elif settled or isinstance(event, SourcesChanged | RulesChanged):
+            self.refresh()
+
+    def catch_up(self) -> None:
+        """Show what was left for later while the catalog rested."""
+        if self._is_behind:
             self.refresh()
 
 

@@ -9,10 +9,10 @@ import socket
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from casparian.domain.cancel import CancelToken
-from casparian.domain.errors import CasparianError, UserProblem
+from casparian.domain.errors import UserProblem
 from casparian.domain.events import JobChanged, JobProgressed
 from casparian.domain.ids import JobId, WorkspaceId, new_id
 from casparian.domain.jobs import Job, JobFile, JobFileState, JobState, Progress
@@ -25,7 +25,7 @@ from casparian.state.queue import MAX_ATTEMPTS
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Executor
     from pathlib import Path
 
@@ -69,6 +69,8 @@ class JobService:
         self._closing = False
         self._running: dict[JobId, CancelToken] = {}
         self._progress: dict[JobId, Progress] = {}
+        self.on_idle: Callable[[], None] = lambda: None
+        """Called when a slot has run out of jobs, before anybody who waits is told."""
         self._unsubscribe = bus.subscribe(self._on_event)
 
     # Planning
@@ -99,12 +101,14 @@ class JobService:
         done: dict[tuple[str, str], str] = {}
         earlier: set[tuple[str, str]] = set()
         contracts = uow.outputs.contracts(workspace_id)
-        for one in uow.outputs.materializations(workspace_id):
-            earlier.add((one.source_hash, one.parser))
-            contract = contracts[one.table]
-            current = target_key(contract, self._sink.uri, contract.schema_hash)
-            stale = "" if one.target_key == current else f"the types of {one.table} have widened"
-            key = (one.source_hash, one.artifact_hash)
+        current = {
+            name: target_key(one, self._sink.uri, one.schema_hash)
+            for name, one in contracts.items()
+        }
+        for source_hash, parser, artifact, table, target in uow.outputs.done(workspace_id):
+            earlier.add((source_hash, parser))
+            stale = "" if target == current[table] else f"the types of {table} have widened"
+            key = (source_hash, artifact)
             done[key] = done.get(key) or stale
         files = [
             file
@@ -145,25 +149,24 @@ class JobService:
 
     def _resubmit_stale(self, workspace_id: WorkspaceId) -> None:
         """Queue again what was committed with narrower types than its table has by now."""
-        with self._store.write() as uow:
-            contracts = uow.outputs.contracts(workspace_id)
-            keys = {
-                name: target_key(one, self._sink.uri, one.schema_hash)
-                for name, one in contracts.items()
-                if one.layout_key
-            }
-            stale = {
-                one.source_hash
-                for one in uow.outputs.materializations(workspace_id)
-                if one.table in keys and one.target_key != keys[one.table]
-            }
-            if not stale:
+        with self._store.read() as uow:
+            if not self._stale(uow, workspace_id):
                 return
+        with self._store.write() as uow:
+            stale = self._stale(uow, workspace_id)
             planned = self._plan(uow, workspace_id, force=False, only=stale)
             ids = self._submit(uow, workspace_id, planned)
             uow.commit()
         for job_id in ids:
             self._bus.publish(JobChanged(workspace_id, job_id, JobState.QUEUED))
+
+    def _stale(self, uow: UnitOfWork, workspace_id: WorkspaceId) -> set[str]:
+        keys = {
+            name: target_key(one, self._sink.uri, one.schema_hash)
+            for name, one in uow.outputs.contracts(workspace_id).items()
+            if one.layout_key
+        }
+        return uow.outputs.contents_for_other_targets(workspace_id, keys)
 
     # Running
 
@@ -196,6 +199,16 @@ class JobService:
 
     def cancel(self, job_id: JobId) -> None:
         """Stop a job; nothing of it is ever committed. A job at its end is left alone."""
+        self._cancel(job_id)
+        self._settle()
+
+    def _settle(self) -> None:
+        with self._state:
+            is_idle = not self._loops
+        if is_idle:
+            self.on_idle()
+
+    def _cancel(self, job_id: JobId) -> None:
         with self._store.write() as uow:
             job = uow.jobs.job(job_id)
             if job.state is JobState.QUEUED:
@@ -211,11 +224,14 @@ class JobService:
             self._bus.publish(JobChanged(job.workspace_id, job_id, JobState.CANCELLED))
 
     def cancel_all(self) -> None:
-        """Stop every job that runs here or is queued."""
+        """Stop every job that runs here or is queued; what another program runs is its own affair."""
         with self._store.read() as uow:
-            ids = uow.jobs.open_ids()
+            ids = uow.jobs.queued_ids()
+        with self._state:
+            ids.extend(self._running)
         for job_id in ids:
-            self.cancel(job_id)
+            self._cancel(job_id)
+        self._settle()
 
     def retry(self, job_id: JobId) -> JobId:
         """Queue a new job for the files of a job that gave nothing.
@@ -273,12 +289,14 @@ class JobService:
                     asked = self._asked
                 claim = None if self._closing else self._claim()
                 if claim is None:
+                    self.on_idle()
                     with self._state:
                         if asked == self._asked or self._closing:
                             return
                     continue
                 self._run(claim)
-        except CasparianError:
+        except Exception:
+            # The executor would keep it to itself; the queue stays as it is for the next start.
             logger.exception("a worker slot gave up")
         finally:
             with self._state:
@@ -287,7 +305,10 @@ class JobService:
 
     def _claim(self) -> Claim | None:
         with self._store.write() as uow:
-            claim = uow.jobs.claim(socket.gethostname(), os.getpid(), datetime.now(UTC))
+            # A program beside this one may have died since this one started.
+            now = datetime.now(UTC)
+            self._take_back(uow, [one for one in uow.jobs.held() if one.lease_until < now])
+            claim = uow.jobs.claim(socket.gethostname(), os.getpid(), now)
             uow.commit()
         return claim
 
@@ -357,13 +378,22 @@ class JobService:
             lost = [one for one in held if _is_lost(one)]
             alive = {str(one.job.id) for one in held} - {str(one.job.id) for one in lost}
             self._sweep(uow, alive)
-            for one in lost:
-                again = one.job.attempt < MAX_ATTEMPTS
-                state = JobState.QUEUED if again else JobState.FAILED
-                problem = "" if again else f"It was interrupted {one.job.attempt} times."
-                uow.jobs.move(one.job.id, None, state, problem=problem)
-                uow.jobs.note(one.job.id, datetime.now(UTC), "The program that ran it has ended.")
+            self._take_back(uow, lost)
             uow.commit()
+
+    @staticmethod
+    def _take_back(uow: UnitOfWork, lost: Sequence[Held]) -> None:
+        for one in lost:
+            again = one.job.attempt < MAX_ATTEMPTS
+            state = JobState.QUEUED if again else JobState.FAILED
+            now = datetime.now(UTC)
+            ended: dict[str, Any] = (
+                {}
+                if again
+                else {"ended_at": now, "problem": f"It was interrupted {one.job.attempt} times."}
+            )
+            uow.jobs.move(one.job.id, None, state, **ended)
+            uow.jobs.note(one.job.id, now, "The program that ran it has ended.")
 
     def _sweep(self, uow: UnitOfWork, alive: set[str]) -> None:
         folders = _folders(self._settings.staging_dir)

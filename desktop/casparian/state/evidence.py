@@ -315,21 +315,38 @@ class EvidenceRepository:
         self, query: FileQuery, *, offset: int, limit: int | None
     ) -> tuple[list[FileRow], int]:
         """One page of the files that a query names, and how many there are in all."""
-        rows, status = _file_rows(query)
-        total = self._c.execute(
-            sa.select(sa.func.count()).select_from(rows.subquery())
-        ).scalar_one()
-        order = {
+        order: sa.ColumnElement[Any] | None = {
             "path": files.c.path,
             "size": files.c.size_bytes,
             "kind": files.c.kind,
             "modified": files.c.mtime_ns,
-            "status": status,
-            "accepted": sa.literal_column("accepted"),
-            "quarantined": sa.literal_column("quarantined"),
-        }[query.sort]
-        ordered = rows.order_by(order.desc() if query.descending else order, files.c.id)
-        page = self._c.execute(ordered.offset(offset).limit(limit)).mappings().all()
+        }.get(query.sort)
+        if order is not None and not query.status and limit is not None:
+            # What became of a file is asked for those of the page alone: for all, it takes seconds.
+            plain = _workspace_files(sa.select(files.c.id), query.workspace_id)
+            plain = plain.where(*_conditions(query))
+            total = self._c.execute(
+                sa.select(sa.func.count()).select_from(plain.subquery())
+            ).scalar_one()
+            order_by = (order.desc() if query.descending else order, files.c.id)
+            ids = list(
+                self._c.execute(plain.order_by(*order_by).offset(offset).limit(limit)).scalars()
+            )
+            found = {
+                row["id"]: row
+                for chunk in _chunks(ids)
+                for row in self._c.execute(_file_rows(query, chunk)[0]).mappings()
+            }
+            page: Sequence[sa.RowMapping] = [found[one] for one in ids]
+        else:
+            rows, status = _file_rows(query)
+            total = self._c.execute(
+                sa.select(sa.func.count()).select_from(rows.subquery())
+            ).scalar_one()
+            if order is None:
+                order = status if query.sort == "status" else sa.literal_column(query.sort)
+            ordered = rows.order_by(order.desc() if query.descending else order, files.c.id)
+            page = self._c.execute(ordered.offset(offset).limit(limit)).mappings().all()
         tags = self._tags_of([row["id"] for row in page])
         return [_listed(row, tags.get(row["id"], ())) for row in page], int(total)
 
@@ -470,9 +487,20 @@ def _workspace_files(query: sa.Select[Any], workspace_id: WorkspaceId) -> sa.Sel
     return joined.where(sources.c.workspace_id == workspace_id, sources.c.removed_at.is_(None))
 
 
-def _file_rows(query: FileQuery) -> tuple[sa.Select[Any], sa.ColumnElement[str]]:
-    """The files of a query with what became of their content, and the expression of their status."""
+def _file_rows(
+    query: FileQuery, only: Sequence[FileId] | None = None
+) -> tuple[sa.Select[Any], sa.ColumnElement[str]]:
+    """The files of a query with what became of their content, and the expression of their status.
+
+    `only` leaves no more than these: at most `CHUNK`, and quickly.
+    """
     m = materializations.c
+    of_content = m.workspace_id == query.workspace_id
+    of_file: sa.ColumnElement[bool] = sa.true()
+    if only is not None:
+        hashes = sa.select(files.c.source_hash).where(files.c.id.in_(only))
+        of_content &= m.source_hash.in_(hashes)
+        of_file = job_files.c.file_id.in_(only)
     done = (
         # What a parser has to say of a file (`note`) does not make it partial: nothing of it is missing.
         sa.select(
@@ -481,12 +509,13 @@ def _file_rows(query: FileQuery) -> tuple[sa.Select[Any], sa.ColumnElement[str]]
             sa.func.sum(m.quarantined).label("quarantined"),
             sa.func.max(m.note).label("note"),
         )
-        .where(m.workspace_id == query.workspace_id, m.superseded_at.is_(None))
+        .where(of_content, m.superseded_at.is_(None))
         .group_by(m.source_hash)
         .subquery()
     )
     newest = (
         sa.select(job_files.c.file_id, sa.func.max(job_files.c.job_id).label("job_id"))
+        .where(of_file)
         .group_by(job_files.c.file_id)
         .subquery()
     )
@@ -524,14 +553,16 @@ def _file_rows(query: FileQuery) -> tuple[sa.Select[Any], sa.ColumnElement[str]]
         .outerjoin(jobs, jobs.c.id == newest.c.job_id)
     )
     rows = rows.where(sources.c.workspace_id == query.workspace_id, sources.c.removed_at.is_(None))
-    for condition in _conditions(query, status):
-        rows = rows.where(condition)
+    rows = rows.where(*_conditions(query))
+    if query.status:
+        rows = rows.where(status == query.status)
+    if only is not None:
+        rows = rows.where(files.c.id.in_(only))
     return rows, status
 
 
-def _conditions(
-    query: FileQuery, status: sa.ColumnElement[str]
-) -> Iterator[sa.ColumnElement[bool]]:
+def _conditions(query: FileQuery) -> Iterator[sa.ColumnElement[bool]]:
+    """What a query asks of a file by itself, whatever became of it."""
     if query.file_id is not None:
         yield files.c.id == query.file_id
     if query.source_id is not None:
@@ -544,8 +575,6 @@ def _conditions(
         yield files.c.kind == query.kind
     if query.tag:
         yield sa.exists().where(file_tags.c.file_id == files.c.id, file_tags.c.tag == query.tag)
-    if query.status:
-        yield status == query.status
 
 
 def _listed(row: sa.RowMapping, tags: tuple[str, ...]) -> FileRow:

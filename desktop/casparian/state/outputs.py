@@ -13,7 +13,7 @@ from casparian.domain.ids import FileId, JobId, OutputId, WorkspaceId, new_id
 from casparian.state.tables import contracts, files, materializations, outputs, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
 
@@ -183,6 +183,29 @@ class OutputRepository:
             query = query.where(materializations.c.parser == parser)
         rows = self._c.execute(query.order_by(materializations.c.id)).mappings()
         return [_materialization(row) for row in rows]
+
+    def done(self, workspace_id: WorkspaceId) -> Iterator[tuple[str, str, str, str, str]]:
+        """What counts, as a plan asks: source hash, parser, artifact hash, table, target key."""
+        m = materializations.c
+        query = sa.select(m.source_hash, m.parser, m.artifact_hash, m.table_name, m.target_key)
+        counting = query.where(m.workspace_id == workspace_id, m.superseded_at.is_(None))
+        yield from ((a, b, c, d, e) for a, b, c, d, e in self._c.execute(counting))
+
+    def contents_for_other_targets(
+        self, workspace_id: WorkspaceId, targets: Mapping[str, str]
+    ) -> set[str]:
+        """Hashes of what is in one of these tables (table -> target key) for another target key."""
+        m = materializations.c
+        found: set[str] = set()
+        for table, target in targets.items():
+            query = sa.select(m.source_hash).where(
+                m.workspace_id == workspace_id,
+                m.superseded_at.is_(None),
+                m.table_name == table,
+                m.target_key != target,
+            )
+            found.update(self._c.execute(query).scalars())
+        return found
 
     def materializations_of(self, ids: set[JobId]) -> list[Materialization]:
         """What these jobs did, and still counts."""

@@ -8,7 +8,7 @@ back to the queue until its attempts are used up. A move by somebody whose token
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -20,7 +20,6 @@ from casparian.state.tables import files, job_events, job_files, jobs, sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
@@ -119,14 +118,22 @@ class JobRepository:
     def move(self, job_id: JobId, token: str | None, state: JobState, **values: Any) -> bool:
         """Put a job into another state; False if the token is not (or no longer) the job's.
 
+        A job that somebody asked to cancel meanwhile does not go back to the queue, where nobody would
+        claim it: it is cancelled.
+
         Raises:
             AssertionError: the move is not a legal one.
         """
-        query = sa.select(jobs.c.state, jobs.c.token).where(jobs.c.id == job_id)
+        query = sa.select(jobs.c.state, jobs.c.token, jobs.c.cancel_asked).where(
+            jobs.c.id == job_id
+        )
         row = self._c.execute(query).one()
         if token is not None and row.token != token:
             return False
         check_move(row.state, state)
+        if state is JobState.QUEUED and row.cancel_asked:
+            state = JobState.CANCELLED
+            values["ended_at"] = datetime.now(UTC)
         if state is JobState.QUEUED or state.is_terminal:
             values["token"] = None
             values["lease_until"] = None
@@ -145,9 +152,9 @@ class JobRepository:
             for row in self._c.execute(query).mappings()
         ]
 
-    def open_ids(self) -> list[JobId]:
-        """Every job that is not at its end, oldest first."""
-        query = sa.select(jobs.c.id).where(jobs.c.state.in_((JobState.QUEUED, *_ACTIVE)))
+    def queued_ids(self) -> list[JobId]:
+        """Every job that waits to be claimed, oldest first."""
+        query = sa.select(jobs.c.id).where(jobs.c.state == JobState.QUEUED)
         return [JobId(one) for one in self._c.execute(query.order_by(jobs.c.id)).scalars()]
 
     def count_open(self, workspace_id: WorkspaceId | None = None) -> int:
