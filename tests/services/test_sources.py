@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import Cancelled, UserProblem
 from casparian.domain.evidence import FileState, ScanState
+from casparian.services import sources as sources_module
 from casparian.state.evidence import FileQuery
 
 posix = pytest.mark.skipif(os.name != "posix", reason="names and rights as POSIX has them")
@@ -232,3 +233,27 @@ def test_what_is_found_is_what_is_hashed_plus_what_is_left_out(services, tmp_pat
     assert {row.file.sha256 for row in listed(services, made)} == {
         hashlib.sha256(content).hexdigest() for content in files.values()
     }
+
+
+def test_two_scans_of_one_source_at_once_find_every_file_once(services, case, monkeypatch):
+    workspace = services.workspaces.default()
+    folder = case(**{f"f{number}__csv": f"a,b\n{number},2\n" for number in range(20)})
+    [source] = services.sources.add(workspace.id, [os.fsencode(folder)])
+    hashing = sources_module.hash_file
+    second = []
+
+    def hash_then_scan_beside(*arguments):
+        hashed = hashing(*arguments)
+        if not second:
+            second.append(True)
+            services.sources.scan(source.id, cancel=CancelToken())
+        return hashed
+
+    monkeypatch.setattr(sources_module, "hash_file", hash_then_scan_beside)
+
+    services.sources.scan(source.id, cancel=CancelToken())
+
+    page = services.sources.files(FileQuery(workspace.id), 0, 100)
+    assert page.total == 20
+    assert {one.status for one in page.rows} == {"waiting"}
+    assert all(one.file.tags == ("delimited",) for one in page.rows)

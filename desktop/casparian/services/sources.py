@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from casparian.domain.cancel import CancelToken
     from casparian.domain.events import EventBus
     from casparian.domain.rules import CompiledRule
-    from casparian.state.database import Store
+    from casparian.state.database import Store, UnitOfWork
     from casparian.state.evidence import KnownFile
 
 # A commit costs by the pages of the indexes that it touches, so few big ones are cheap; a crash costs
@@ -384,6 +384,8 @@ class _Run:
     def _write(self) -> None:
         if self._waiting():
             with self._store.write() as uow:
+                if self._new and uow.evidence.others_since(self._scan):
+                    self._join(uow)
                 uow.evidence.add_files(self._scan.id, self._new)
                 uow.evidence.change_files(self._scan.id, self._changed)
                 uow.evidence.see_files(self._scan.id, self._seen)
@@ -400,6 +402,13 @@ class _Run:
             for waiting in (self._new, self._changed, self._seen, self._problems):
                 waiting.clear()
         self._written_at = time.monotonic()
+
+    def _join(self, uow: UnitOfWork) -> None:
+        """Give files that a scan beside this one has added the ids that they have got there."""
+        added = uow.evidence.known_files(self._source.id)
+        met = [file for file in self._new if file.path_bytes in added]
+        self._changed.extend(replace(file, id=added[file.path_bytes].id) for file in met)
+        self._new[:] = [file for file in self._new if file.path_bytes not in added]
 
     def _tell(self, current: str) -> None:
         now = time.monotonic()

@@ -270,6 +270,15 @@ class EvidenceRepository:
             for path, file_id, size, mtime, state in self._c.execute(query)
         }
 
+    def others_since(self, scan: Scan) -> bool:
+        """Whether another scan of the same source may have met files since this one began."""
+        query = sa.select(scans.c.id).where(
+            scans.c.source_id == scan.source_id,
+            scans.c.id != scan.id,
+            (scans.c.state == ScanState.RUNNING) | (scans.c.ended_at >= scan.started_at),
+        )
+        return self._c.execute(query.limit(1)).first() is not None
+
     def add_files(self, scan_id: ScanId, found: Sequence[EvidenceFile]) -> None:
         """Insert files that no earlier scan has seen."""
         _insert(self._c, files, [_file_row(one, scan_id) for one in found])
@@ -280,24 +289,30 @@ class EvidenceRepository:
             return
         rows = [{"b_id": one.id, **_file_row(one, scan_id)} for one in found]
         for row in rows:
-            del row["id"]
-        self._c.execute(files.update().where(files.c.id == sa.bindparam("b_id")), rows)
+            del row["id"], row["scan_id"]
+        met = files.c.scan_id
+        later = sa.case((met > scan_id, met), else_=sa.literal(scan_id))
+        change = files.update().where(files.c.id == sa.bindparam("b_id"))
+        self._c.execute(change.values(scan_id=later), rows)
 
     def see_files(self, scan_id: ScanId, ids: Sequence[FileId]) -> None:
         """Record that a scan met these files unchanged."""
         for chunk in _chunks(ids):
-            self._c.execute(files.update().where(files.c.id.in_(chunk)).values(scan_id=scan_id))
+            # A newer scan beside this one may have met them already, and goes by that.
+            older = files.c.scan_id < scan_id
+            self._c.execute(
+                files.update().where(files.c.id.in_(chunk), older).values(scan_id=scan_id)
+            )
 
     def see_below(self, source_id: SourceId, scan_id: ScanId, folder: str) -> None:
         """Record that a scan could not tell what has become of the files below a folder."""
         below = files.c.path.startswith(f"{folder}/" if folder else "", autoescape=True)
-        self._c.execute(
-            files.update().where(files.c.source_id == source_id, below).values(scan_id=scan_id)
-        )
+        here = (files.c.source_id == source_id) & (files.c.scan_id < scan_id) & below
+        self._c.execute(files.update().where(here).values(scan_id=scan_id))
 
     def mark_missing(self, source_id: SourceId, scan_id: ScanId) -> int:
-        """Mark the files of a source that this scan did not meet; return how many there are."""
-        missing = (files.c.source_id == source_id) & (files.c.scan_id != scan_id)
+        """Mark the files of a source that neither this scan nor a newer one met; return how many."""
+        missing = (files.c.source_id == source_id) & (files.c.scan_id < scan_id)
         self._c.execute(files.update().where(missing).values(state=FileState.MISSING))
         count = sa.select(sa.func.count()).select_from(files).where(missing)
         return int(self._c.execute(count).scalar_one())
