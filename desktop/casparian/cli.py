@@ -104,7 +104,7 @@ def _run(services: Services, request: Request, cancel: CancelToken) -> int:
     force = request.options.force
     with _Ticker(services):
         report = services.intake.take_in(workspace.id, request.paths, force=force, cancel=cancel)
-        services.jobs.wait(cancel)
+        services.jobs.finish(report.jobs, cancel)
     services.catalog.refresh()
     jobs = [one for one in services.jobs.list(workspace.id) if one.created_at >= at]
     states = Counter(one.state for one in jobs)
@@ -142,6 +142,8 @@ def _run(services: Services, request: Request, cancel: CancelToken) -> int:
     else:
         _print_summary(summary, report.plan)
     failed = sum(one.failed_files for one in jobs) + states[JobState.FAILED]
+    # What never left the queue was not read either.
+    failed += sum(not one.state.is_terminal for one in jobs)
     unread = sum(one.kind in _BAD_SKIPS for one in services.sources.problems(workspace.id))
     return EXIT_FILES_FAILED if failed or unread else 0
 
@@ -508,6 +510,8 @@ def _problems(services: Services, workspace: Workspace, jobs: Sequence[Any]) -> 
         job = services.jobs.job(job_id)
         if job.problem:
             yield f"{job.parser}: {job.problem}"
+        if job.state is JobState.QUEUED:
+            yield f"{job.parser}: {job.files:,} files still wait in the queue; run it again"
         for one in services.jobs.files(job_id):
             if one.problem and count < MAX_PROBLEMS:
                 count += 1

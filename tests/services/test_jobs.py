@@ -66,3 +66,24 @@ def test_the_catalog_rests_between_jobs_and_shows_the_last_one(hostile_services,
         workspace.id, "SELECT count(*) AS n FROM hostile_rows", CancelToken()
     ) as view:
         assert view.page(0, 1).column(0).to_pylist() == [6]
+
+
+def test_waiting_for_jobs_includes_those_that_another_program_took(
+    hostile_services, case, monkeypatch
+):
+    [job_id] = _queued(hostile_services, case(a__hostile="one 1"))
+    held = _claimed_elsewhere(hostile_services, datetime.now(UTC))
+    naps = []
+
+    def the_other_goes_on(seconds):
+        naps.append(seconds)
+        with hostile_services._store.write() as uow:
+            uow.jobs.move(job_id, held.token, JobState.FAILED, problem="It said so.")
+            uow.commit()
+
+    monkeypatch.setattr("casparian.services.jobs.time.sleep", the_other_goes_on)
+
+    hostile_services.jobs.finish([job_id], CancelToken())
+
+    assert len(naps) == 1
+    assert hostile_services.jobs.job(job_id).state is JobState.FAILED

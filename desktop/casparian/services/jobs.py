@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import threading
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_BATCH_BYTES = 8 * 1024 * 1024
+ELSEWHERE_POLL_S = 0.5
 
 
 class JobService:
@@ -179,6 +181,29 @@ class JobService:
             while self._loops < self._settings.workers:
                 self._loops += 1
                 self._executor.submit(self._loop)
+
+    def finish(self, ids: Sequence[JobId], cancel: CancelToken) -> None:
+        """Wait until these jobs are at their end, also those that another program took.
+
+        One that stays in the queue because no slot could take it is left there.
+
+        Raises:
+            Cancelled: somebody asked to stop, and what ran here has stopped.
+        """
+        self.wait(cancel)
+        while any(self._is_held(one) for one in ids):
+            if cancel.is_cancelled:
+                for one in ids:
+                    self.cancel(one)
+            cancel.check()
+            time.sleep(ELSEWHERE_POLL_S)
+            # Should the other program die, its jobs are to be had when their lease runs out.
+            self.start()
+            self.wait(cancel)
+
+    def _is_held(self, job_id: JobId) -> bool:
+        state = self.job(job_id).state
+        return state is not JobState.QUEUED and not state.is_terminal
 
     def wait(self, cancel: CancelToken) -> None:
         """Wait until every slot has run out of jobs; a cancel stops the jobs first.
