@@ -110,3 +110,17 @@ def test_files_that_have_come_to_hold_the_same_are_retried_once(hostile_services
     hostile_services.jobs.wait(CancelToken())
 
     assert texts() == ["one"]
+
+
+def test_a_removed_source_that_comes_back_takes_up_where_it_was(hostile_services, case, run, texts):
+    folder = case(a__hostile="one 1", b__hostile="two 2")
+    run(hostile_services, folder)
+    workspace = hostile_services.workspaces.default()
+    [listed] = hostile_services.sources.list(workspace.id)
+    hostile_services.sources.remove(listed.source.id)
+    (folder / "a.hostile").write_text("three 3")
+
+    report = run(hostile_services, folder)
+
+    assert (report.scans[0].unchanged, report.scans[0].hashed) == (1, 1)
+    assert texts() == ["three", "two"]

@@ -84,6 +84,9 @@ class SourceService:
     def add(self, workspace_id: WorkspaceId, paths: Sequence[bytes]) -> list[Source]:
         """Add folders and files; one that is a source already is returned as it is.
 
+        One that was removed comes back with what is known of its files, so that a scan reads only what
+        has changed meanwhile and the new rows take the place of the old ones.
+
         Raises:
             UserProblem: a path is not there, is neither file nor folder, or overlaps another source.
         """
@@ -98,8 +101,11 @@ class SourceService:
                         raise UserProblem(
                             f"{source.path} cannot be added", sentence, "Rescan that source instead"
                         )
-                    uow.evidence.add_source(source)
-                    present[source.path_bytes] = known = source
+                    known = uow.evidence.bring_back(source)
+                    if known is None:
+                        uow.evidence.add_source(source)
+                        known = source
+                    present[source.path_bytes] = known
                 added.append(known)
             uow.commit()
         self._bus.publish(SourcesChanged(workspace_id))

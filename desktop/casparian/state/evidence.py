@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -160,6 +160,26 @@ class EvidenceRepository:
         """Add a source."""
         names = ("id", "workspace_id", "path", "path_bytes", "is_folder", "added_at")
         self._c.execute(sources.insert().values({name: getattr(source, name) for name in names}))
+
+    def bring_back(self, source: Source) -> Source | None:
+        """Undo the newest removal of the same folder or file; None if there was none."""
+        query = (
+            sa.select(sources)
+            .where(
+                sources.c.workspace_id == source.workspace_id,
+                sources.c.path_bytes == source.path_bytes,
+                sources.c.is_folder == source.is_folder,
+                sources.c.removed_at.is_not(None),
+            )
+            .order_by(sources.c.removed_at.desc())
+            .limit(1)
+        )
+        row = self._c.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        here = sources.c.id == row["id"]
+        self._c.execute(sources.update().where(here).values(removed_at=None))
+        return replace(Source(**row), removed_at=None)
 
     def sources(self, workspace_id: WorkspaceId) -> list[Source]:
         """The sources of a workspace that were not removed, oldest first."""
