@@ -142,6 +142,8 @@ class RuleEditor(QWidget):
         self._tag_problem = problems.plain_label(look="bad", name="rule_tag_problem")
         self._priority = QSpinBox()
         self._priority.setRange(0, 100_000)
+        # The style sheet gives the field within no room at its left.
+        self._priority.lineEdit().setTextMargins(7, 0, 0, 0)
         self._priority.setObjectName("rule_priority")
         self._priority.setAccessibleName("Priority")
         self._priority.setToolTip(
@@ -214,11 +216,12 @@ class RuleEditor(QWidget):
             field.setReadOnly(rule.builtin)
             field.style().unpolish(field)
             field.style().polish(field)
-        buttons = QSpinBox.ButtonSymbols
-        self._priority.setButtonSymbols(buttons.NoButtons if rule.builtin else buttons.UpDownArrows)
 
     def _offer_kinds(self, rule: Rule) -> None:
-        words = sorted({*self._kind_words, *rule.kinds})
+        # What is ticked comes first: it is seen without scrolling.
+        words = sorted(
+            {*self._kind_words, *rule.kinds}, key=lambda one: (one not in rule.kinds, one)
+        )
         with QSignalBlocker(self._kinds):
             self._kinds.clear()
             for word in words:
