@@ -104,7 +104,10 @@ def json_row(columns: Sequence[ColumnInfo], places: Sequence[str]) -> str:
 
 
 def csv_row(columns: Sequence[ColumnInfo], places: Sequence[str], *, safe: bool) -> str:
-    """The row as a line of CSV (RFC 4180), without its end. NULL is nothing, empty text is `""`."""
+    """The row as a line of CSV (RFC 4180), without its end.
+
+    NULL is nothing; text and bytes that are there but empty are `""`.
+    """
     parts = []
     for column, place in zip(columns, places, strict=True):
         cell = text(column.type, place)
@@ -112,7 +115,7 @@ def csv_row(columns: Sequence[ColumnInfo], places: Sequence[str], *, safe: bool)
             if safe:
                 cell = f"(CASE WHEN {is_formula(place)} THEN '''' || {place} ELSE {place} END)"
             cell = _quoted(cell)
-        elif column.type.startswith(_NESTED):
+        elif column.type == "binary" or column.type.startswith(_NESTED):
             cell = _quoted(cell)
         parts.append(f"coalesce({cell}, '')")
     return f"concat({', '.join(_between(parts, _COMMA))})"
