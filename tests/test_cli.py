@@ -167,6 +167,17 @@ def test_export_does_not_overwrite_unless_told(casparian, ran, tmp_path):
     assert target.read_text() != "mine"
 
 
+def test_export_never_writes_into_evidence(casparian, ran):
+    folder, _, _ = ran
+    before = sorted(folder.iterdir())
+
+    code, _, err = casparian("export", "log", "-o", folder / "log.parquet")
+
+    assert code == 2
+    assert "written into evidence" in err
+    assert sorted(folder.iterdir()) == before
+
+
 def test_the_lists_are_json_when_asked_for(casparian, ran):
     for verb in ("jobs", "files", "tables", "plan", "scan", "doctor"):
         code, out, _ = casparian("--json", verb)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casparian import __version__, parsers
@@ -18,11 +20,11 @@ from casparian.state.records import HistoryEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from casparian.catalog.export import Exported
     from casparian.catalog.reader import View
     from casparian.domain.cancel import CancelToken
+    from casparian.domain.evidence import Source
     from casparian.domain.ids import FileId, JobId, WorkspaceId
     from casparian.domain.jobs import Job, Progress
     from casparian.services.catalog import CatalogService
@@ -135,6 +137,8 @@ class ResultService:
         """
         with self._store.read() as uow:
             workspace = uow.evidence.workspace(workspace_id)
+            sources = uow.evidence.sources(workspace_id)
+        _refuse_evidence(target, sources)
         about = ManifestFacts(
             workspace=workspace.name,
             program_version=__version__,
@@ -205,3 +209,16 @@ class ResultService:
     def _on_swap(self) -> None:
         if self._reader is not None:
             self._reader.refresh()
+
+
+def _refuse_evidence(target: Path, sources: Sequence[Source]) -> None:
+    """Raise if an export would write into evidence: a source is never modified."""
+    folder = target.expanduser().absolute().parent.resolve()
+    for one in sources:
+        evidence = Path(os.fsdecode(one.path_bytes))
+        if folder.is_relative_to(evidence) or target.resolve() == evidence:
+            raise UserProblem(
+                "The export would be written into evidence",
+                f"{target} lies in the source {one.path}",
+                "Choose a folder outside the sources",
+            )
