@@ -44,6 +44,7 @@ class CatalogService:
         self._sink = sink
         self._path = path
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
         self._asked = self._built = 0
         self._rest_until = 0.0
         self._is_behind = False
@@ -53,12 +54,14 @@ class CatalogService:
 
     def refresh(self) -> None:
         """Make the catalog show everything committed before this call."""
-        self._asked += 1
-        asked = self._asked
+        with self._counting:
+            self._asked += 1
+            asked = self._asked
         with self._lock:
             if self._built >= asked:
                 return
-            self._built = self._asked
+            with self._counting:
+                self._built = self._asked
             self._is_behind = False
             started = time.monotonic()
             generation = self.build()
