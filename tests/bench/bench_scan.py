@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from casparian import bootstrap, settings
+from casparian import assets
 from casparian.domain.cancel import CancelToken
+from casparian.domain.events import EventBus
+from casparian.domain.rules import load_pack
 from casparian.scout.hashing import hash_file
 from casparian.scout.walk import Found, walk
+from casparian.services.sources import SourceService
+from casparian.services.workspaces import WorkspaceService
+from casparian.settings import load
+from casparian.sinks.parquet import ParquetSink
+from casparian.state.database import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +80,19 @@ def small_files(folder: Path, count: int, lines: int) -> None:
 
 
 def by_the_service(home: Path, root: Path) -> tuple[float, float]:
-    """Return the seconds of a first scan and a rescan by the program's own service, in a new home."""
-    services = bootstrap.open_services(settings.load(home, {}))
-    workspace = services.workspaces.default()
-    [source] = services.sources.add(workspace.id, [os.fsencode(root)])
-    times = [
-        seconds(lambda: services.sources.scan(source.id, cancel=CancelToken())) for _ in range(2)
-    ]
-    services.close()
+    """Return the seconds of a first scan and a rescan by the program's own service, in a new home.
+
+    The service alone: nothing listens on its bus, so no catalog is made after the scan.
+    """
+    settings = load(home, {})
+    store, bus = Store(settings.state_path), EventBus()
+    sink = ParquetSink(settings.output_dir, "parquet://output/")
+    rules = load_pack(assets.text("rules.toml"))
+    workspace = WorkspaceService(store, bus, sink, rules).default()
+    sources = SourceService(store, bus)
+    [source] = sources.add(workspace.id, [os.fsencode(root)])
+    times = [seconds(lambda: sources.scan(source.id, cancel=CancelToken())) for _ in range(2)]
+    store.close()
     return times[0], times[1]
 
 
