@@ -15,6 +15,7 @@ import qasync
 from PySide6.QtCore import QEvent, QMimeData, QPointF, Qt, QTimer, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
+from pytestqt.qtbot import QtBot
 
 from casparian.ui import theme
 from casparian.ui.actions import Actions
@@ -26,6 +27,10 @@ if sys.platform == "linux" and not os.environ.get("DISPLAY"):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 STALL_MS = 100
+
+# What a test waits for comes within moments, unless the machine is busy with something else.
+for wait in (QtBot.waitUntil, QtBot.waitSignal):
+    wait.__kwdefaults__["timeout"] = 30_000
 
 
 @pytest.fixture(scope="session")

@@ -169,7 +169,9 @@ def test_the_plan_says_what_will_run_and_why_the_rest_will_not(window, view, cas
 def test_removing_says_what_it_affects(window, view, take_in, case, qtbot):
     take_in(case(a__txt="hello"))
     qtbot.waitUntil(lambda: tree(view).topLevelItemCount() == 1)
-    window.actions_registry.get("sources.remove").trigger()
+    remove = window.actions_registry.get("sources.remove")
+    qtbot.waitUntil(remove.isEnabled)
+    remove.trigger()
     qtbot.waitUntil(lambda: window.findChild(QDialog, "confirm_dialog") is not None)
     dialog = window.findChild(QDialog, "confirm_dialog")
     said = " ".join(label.text() for label in dialog.findChildren(QLabel))
@@ -184,7 +186,9 @@ def test_a_rescan_finds_what_is_new(window, view, take_in, case, qtbot):
     take_in(folder)
     qtbot.waitUntil(lambda: files(view) == ["a.txt"])
     (folder / "b.txt").write_text("new")
-    window.actions_registry.get("sources.rescan").trigger()
+    rescan = window.actions_registry.get("sources.rescan")
+    qtbot.waitUntil(rescan.isEnabled)
+    rescan.trigger()
     qtbot.waitUntil(lambda: files(view) == ["a.txt", "b.txt"])
     qtbot.waitUntil(lambda: window.status._scans == 0)
 
