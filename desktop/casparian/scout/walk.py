@@ -170,10 +170,10 @@ def _met(root: bytes, path: bytes, entry: _Listed) -> Found | ScanProblem | byte
         facts = entry.stat(follow_symlinks=False)
     except OSError as error:
         return _os_problem(path, error, "It")
-    if _is_link(facts):
-        return _problem(path, ProblemKind.LINK, _link_message(root, path))
     if stat.S_ISREG(facts.st_mode):
         return Found(path, facts.st_size, facts.st_mtime_ns)
+    if _is_link(facts):
+        return _problem(path, ProblemKind.LINK, _link_message(root, path))
     if stat.S_ISDIR(facts.st_mode):
         return path + _SEP
     what = _SPECIAL_NAMES.get(stat.S_IFMT(facts.st_mode), "not a regular file")
