@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from casparian.catalog.export import Exported
     from casparian.catalog.reader import View
     from casparian.domain.cancel import CancelToken
-    from casparian.domain.evidence import Source
+    from casparian.domain.evidence import EvidenceFile, Source
     from casparian.domain.ids import FileId, JobId, WorkspaceId
     from casparian.domain.jobs import Job, Progress
     from casparian.services.catalog import CatalogService
@@ -200,8 +200,9 @@ class ResultService:
     def _sources(self, workspace_id: WorkspaceId, hashes: Sequence[str] | None) -> list[SourceFact]:
         wanted = None if hashes is None else set(hashes)
         with self._store.read() as uow:
+            roots = {one.id: one for one in uow.evidence.sources(workspace_id)}
             return [
-                SourceFact(one.path, one.source_hash, one.sha256)
+                SourceFact(_shown(roots[one.source_id], one), one.source_hash, one.sha256)
                 for one in uow.evidence.files(workspace_id)
                 if one.source_hash and (wanted is None or one.source_hash in wanted)
             ]
@@ -209,6 +210,11 @@ class ResultService:
     def _on_swap(self) -> None:
         if self._reader is not None:
             self._reader.refresh()
+
+
+def _shown(source: Source, file: EvidenceFile) -> str:
+    """A file's whole path as it is shown."""
+    return f"{source.path}/{file.path}" if source.is_folder else source.path
 
 
 def _refuse_evidence(target: Path, sources: Sequence[Source]) -> None:
