@@ -126,6 +126,9 @@ class EvtxParser(Parser):
     full circle starts in the middle; sort by `record_id` or `time`. Records that libraries call
     "recovered" (remains of overwritten records in unused space) are not part of the log and are not read.
 
+    Limits, all of the library: of a string it gives what stands before a NUL, and leaves out lone surrogates;
+    TimeCreated has microseconds, and a record with a TimeCreated beyond the year 9999 goes to quarantine.
+
     The columns are those of the XML element System, see
     https://learn.microsoft.com/windows/win32/wes/eventschema-systempropertiestype-complextype;
     the file format is described at
@@ -259,85 +262,122 @@ def _records(parser: PyEvtxParser) -> Iterator[_Given]:
     return cast("Iterator[_Given]", parser.records_json())
 
 
-def _row(event: _Event, record: _Given, ordinal: int) -> tuple[Any, ...]:
-    """The values of a record in the order of the columns, then its ordinal.
+class _Rows:
+    """Records of the common shape on their way into a batch.
 
-    This runs once for every record, while that is in the processor's cache: what is kept of it is small.
+    A record is taken apart at once, while it is in the processor's cache; what is kept of it is small. Of
+    all that is done for a record, most of the time goes here and into the decoding.
     """
-    system, record_id = event.system, record["event_record_id"]
-    provider = system.provider.attributes if system.provider else _NO_PROVIDER
-    execution = system.execution.attributes if system.execution else _NO_EXECUTION
-    correlation = system.correlation.attributes if system.correlation else _NO_CORRELATION
-    event_id = system.event_id
-    qualifiers = None
-    if type(event_id) is _EventId:
-        qualifiers = event_id.attributes.qualifiers
-        event_id = event_id.text
-    payload = bytes(event.event_data if event.user_data is _NONE else event.user_data)
-    extra = None
-    if system.record_id != record_id or (
-        event.user_data is not _NONE and event.event_data is not _NONE
-    ):
-        payload, extra = _two_of_a_kind(event, record)
-    return (
-        system.time_created.attributes.time if system.time_created else None,
-        system.computer,
-        system.channel,
-        provider.name,
-        event_id,
-        system.level,
-        system.security.attributes.user_id if system.security else None,
-        None if payload in _NOTHING else payload,
-        record_id,
-        system.task,
-        system.opcode,
-        system.keywords,
-        system.version,
-        qualifiers,
-        execution.process_id,
-        execution.thread_id,
-        correlation.activity_id,
-        correlation.related_activity_id,
-        provider.guid,
-        provider.event_source_name,
-        record["timestamp"],
-        extra,
-        ordinal,
-    )
 
+    def __init__(self) -> None:
+        self._values: list[tuple[Any, ...]] = []
+        self._payloads = bytearray()
+        self._ends: list[int] = []
+        """Where in the payloads that of each record ends."""
 
-def _two_of_a_kind(event: _Event, record: _Given) -> tuple[bytes, bytes | None]:
-    """The payload and `extra` of a record with two payloads or two numbers.
+    def __len__(self) -> int:
+        return len(self._values)
 
-    Forwarded events keep the number that they had where they come from.
-    """
-    extra: dict[str, Any] = {}
-    payload = event.event_data
-    if event.user_data is not _NONE:
-        if bytes(payload) in _NOTHING:
-            payload = event.user_data
+    def add(self, event: _Event, record: _Given, ordinal: int) -> None:
+        """Take a record apart, in the order of `_ROW`."""
+        system, record_id = event.system, record["event_record_id"]
+        provider = system.provider.attributes if system.provider else _NO_PROVIDER
+        execution = system.execution.attributes if system.execution else _NO_EXECUTION
+        correlation = system.correlation.attributes if system.correlation else _NO_CORRELATION
+        event_id = system.event_id
+        qualifiers = None
+        if type(event_id) is _EventId:
+            qualifiers = event_id.attributes.qualifiers
+            event_id = event_id.text
+        if event.user_data is _NONE and system.record_id == record_id:
+            self._payloads += event.event_data
+            extra = None
         else:
-            extra["UserData"] = event.user_data
-    if event.system.record_id not in {None, record["event_record_id"]}:
-        extra["System/EventRecordID"] = event.system.record_id
-    return bytes(payload), msgspec.json.encode(extra) if extra else None
+            extra = self._add_unusual(event, record_id)
+        self._ends.append(len(self._payloads))
+        self._values.append(
+            (
+                system.time_created.attributes.time if system.time_created else None,
+                system.computer,
+                system.channel,
+                provider.name,
+                event_id,
+                system.level,
+                system.security.attributes.user_id if system.security else None,
+                record_id,
+                system.task,
+                system.opcode,
+                system.keywords,
+                system.version,
+                qualifiers,
+                execution.process_id,
+                execution.thread_id,
+                correlation.activity_id,
+                correlation.related_activity_id,
+                provider.guid,
+                provider.event_source_name,
+                record["timestamp"],
+                extra,
+                ordinal,
+            )
+        )
+
+    def _add_unusual(self, event: _Event, record_id: int) -> bytes | None:
+        """Add the payload of a record with UserData, or with another number inside; return its `extra`.
+
+        Forwarded events keep the number that they had where they come from.
+        """
+        extra: dict[str, Any] = {}
+        payload = event.event_data
+        if event.user_data is not _NONE:
+            if bytes(payload) in _NOTHING:
+                payload = event.user_data
+            else:
+                extra["UserData"] = event.user_data
+        if event.system.record_id not in {None, record_id}:
+            extra["System/EventRecordID"] = event.system.record_id
+        self._payloads += payload
+        return msgspec.json.encode(extra) if extra else None
+
+    def batch(self) -> Batch:
+        """A typed batch, or one of text where a value does not fit its column's type."""
+        values = dict(zip(_ROW, zip(*self._values, strict=True), strict=True))
+        payloads = self._event_data()
+        try:
+            arrays = [
+                payloads if name == "event_data" else _BUILD[name](values[name]) for name in _NAMES
+            ]
+            rows = pa.RecordBatch.from_arrays(arrays, schema=_TYPED)
+        except (OverflowError, pa.ArrowException):
+            # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
+            for name in _GUIDS:
+                values[name] = tuple(one and _plain_guid(one) for one in values[name])
+            texts = {name: _texts(values[name]) for name in _NAMES if name in values}
+            texts |= {"event_data": payloads, "extra": _json(values["extra"])}
+            rows = pa.RecordBatch.from_arrays([texts[name] for name in _NAMES], names=_NAMES)
+        return Batch(_TABLE, rows, pa.array(values[_ORDINAL], pa.int64()))
+
+    def _event_data(self) -> pa.Array[Any]:
+        """The payloads as Arrow has text: one buffer, offsets, and a bit for each that is there."""
+        starts = [0, *self._ends]
+        there = [
+            start < end and (end - start > len(b"null") or self._payloads[start:end] != b"null")
+            for start, end in zip(starts, self._ends, strict=False)
+        ]
+        return pa.StringArray.from_buffers(
+            len(there),
+            _buffer(pa.array(starts, pa.int32())),
+            pa.py_buffer(self._payloads),
+            _buffer(pa.array(there, pa.bool_())),
+        )
 
 
-def _batch(rows: list[tuple[Any, ...]]) -> Batch:
-    """Rows as a typed batch, or as text where a value does not fit its column's type."""
-    *columns, ordinals = zip(*rows, strict=True)
-    values = dict(zip(_NAMES, columns, strict=True))
-    try:
-        arrays = [_BUILD[name](values[name]) for name in _NAMES]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=_TYPED)
-    except (OverflowError, pa.ArrowException):
-        # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
-        for name in _GUIDS:
-            values[name] = tuple(one and _plain_guid(one) for one in values[name])
-        texts = {one.name for one in _COLUMNS if one.type == "json"}
-        arrays = [(_json if name in texts else _texts)(values[name]) for name in _NAMES]
-        batch = pa.RecordBatch.from_arrays(arrays, names=_NAMES)
-    return Batch(_TABLE, batch, pa.array(ordinals, pa.int64()))
+_ORDINAL = ""
+_ROW = [*(name for name in _NAMES if name != "event_data"), _ORDINAL]
+
+
+def _buffer(array: pa.Array[Any]) -> pa.Buffer:
+    return cast("pa.Buffer", array.buffers()[1])
 
 
 def _ints(values: Sequence[int | None]) -> pa.Array[Any]:
@@ -517,7 +557,7 @@ class _Reading:
     def __init__(self, log: _Log, context: ParseContext) -> None:
         self._log = log
         self._context = context
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows = _Rows()
         self._rows_since = -1
         """The chunk before the first of these rows."""
         self._odd: list[_Odd] = []
@@ -580,6 +620,7 @@ class _Reading:
             RuntimeError: the library failed on one; those before it are taken.
         """
         before = ordinal = self._ordinal
+        rows = self._rows
         try:
             for record in records:
                 ordinal += 1
@@ -588,7 +629,7 @@ class _Reading:
                 except (msgspec.MsgspecError, RecursionError):
                     self._odd.append(_Odd(ordinal, **record))
                 else:
-                    self._rows.append(_row(event, record, ordinal))
+                    rows.add(event, record, ordinal)
         finally:
             self._ordinal = ordinal
         return ordinal > before
@@ -603,9 +644,9 @@ class _Reading:
 
     def _flush(self) -> Iterator[Batch]:
         self._rows_since = self._log.chunk_being_read
-        if self._rows:
-            rows, self._rows = self._rows, []
-            yield _batch(rows)
+        if len(self._rows):
+            rows, self._rows = self._rows, _Rows()
+            yield rows.batch()
 
     def _flush_odd(self) -> Iterator[Batch | Rejected]:
         odd, self._odd = self._odd, []

@@ -49,6 +49,7 @@ RAW_BYTES = 8 * 1024
 _QUARANTINE_BATCH = 1_024
 _PLAIN_TEXT_SHARE = 0.7
 _FIRST = pa.scalar(0, pa.int32())
+_ORDINAL = "_cf_row"
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,10 +340,20 @@ class PartWriter:
                 self._schema.remove_metadata(),
                 compression="zstd",
                 compression_level=1,
-                use_dictionary=cast("bool", _with_dictionary(self._schema, self.target.columns)),
                 store_schema=False,
+                **self._encodings(self._schema.names),
             )
         return self._writer, self._file
+
+    def _encodings(self, names: list[str]) -> dict[str, Any]:
+        """A dictionary for what may repeat; of JSON texts not even the smallest and largest are of use."""
+        texts = {one.name for one in self.target.columns if one.type == "json"}
+        others = [name for name in names if name not in texts]
+        return {
+            "use_dictionary": [name for name in others if name != _ORDINAL],
+            "column_encoding": {_ORDINAL: "DELTA_BINARY_PACKED"},
+            "write_statistics": others,
+        }
 
     def _lineage(self) -> str:
         run, parser, target = self._run, self._parser, self.target
@@ -364,12 +375,6 @@ class PartWriter:
                 "files": self._files,
             }
         )
-
-
-def _with_dictionary(schema: pa.Schema, columns: tuple[Column, ...]) -> list[str]:
-    """The columns worth a dictionary: JSON texts hardly ever repeat."""
-    texts = {one.name for one in columns if one.type == "json"}
-    return [name for name in schema.names if name not in texts]
 
 
 def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
