@@ -112,8 +112,9 @@ _NAMESPACE = "http://schemas.microsoft.com/win/2004/08/events/event"
 _GUIDS = frozenset({"activity_id", "related_activity_id", "provider_guid"})
 _TIMES = frozenset({"time", "written_time"})
 """The library writes years beyond 9999 with a sign."""
-_GROUP_RECORDS = 256
-_BATCH_RECORDS = 2_048
+_GROUP_RECORDS = 64
+_ODD_RECORDS = 256
+_BATCH_RECORDS = 1_024
 _BATCH_CHUNKS = 64
 """Records are at most a chunk long; this bounds the bytes of a batch whatever they are."""
 
@@ -278,25 +279,27 @@ class _Rows:
     def __len__(self) -> int:
         return len(self._values)
 
-    def add(self, event: _Event, record: _Given, ordinal: int) -> None:
-        """Take a record apart, in the order of `_ROW`."""
-        system, record_id = event.system, record["event_record_id"]
-        provider = system.provider.attributes if system.provider else _NO_PROVIDER
-        execution = system.execution.attributes if system.execution else _NO_EXECUTION
-        correlation = system.correlation.attributes if system.correlation else _NO_CORRELATION
-        event_id = system.event_id
-        qualifiers = None
-        if type(event_id) is _EventId:
-            qualifiers = event_id.attributes.qualifiers
-            event_id = event_id.text
-        if event.user_data is _NONE and system.record_id == record_id:
-            self._payloads += event.event_data
-            extra = None
-        else:
-            extra = self._add_unusual(event, record_id)
-        self._ends.append(len(self._payloads))
-        self._values.append(
-            (
+    def add(
+        self, events: Sequence[_Event], records: Sequence[_Given], ordinals: Sequence[int]
+    ) -> None:
+        """Take records apart, in the order of `_ROW`."""
+        for event, record, ordinal in zip(events, records, ordinals, strict=True):
+            system, record_id = event.system, record["event_record_id"]
+            provider = system.provider.attributes if system.provider else _NO_PROVIDER
+            execution = system.execution.attributes if system.execution else _NO_EXECUTION
+            correlation = system.correlation.attributes if system.correlation else _NO_CORRELATION
+            event_id = system.event_id
+            qualifiers = None
+            if type(event_id) is _EventId:
+                qualifiers = event_id.attributes.qualifiers
+                event_id = event_id.text
+            if event.user_data is _NONE and system.record_id == record_id:
+                self._payloads += event.event_data
+                extra = None
+            else:
+                extra = self._add_unusual(event, record_id)
+            self._ends.append(len(self._payloads))
+            row = (
                 system.time_created.attributes.time if system.time_created else None,
                 system.computer,
                 system.channel,
@@ -320,7 +323,7 @@ class _Rows:
                 extra,
                 ordinal,
             )
-        )
+            self._values.append(row)
 
     def _add_unusual(self, event: _Event, record_id: int) -> bytes | None:
         """Add the payload of a record with UserData, or with another number inside; return its `extra`.
@@ -616,30 +619,41 @@ class _Reading:
     def _take(self, records: Iterable[_Given]) -> bool:
         """Take records as the library gives them; whether there were any.
 
+        Fetched, decoded and taken apart some dozens at a time: each of these steps is much code, and the
+        processor runs it a tenth faster when it stays with one for a while.
+
         Raises:
             RuntimeError: the library failed on one; those before it are taken.
         """
-        before = ordinal = self._ordinal
-        rows = self._rows
+        group: list[_Given] = []
         try:
-            for record in records:
-                ordinal += 1
+            group.extend(records)
+        finally:
+            self._take_group(group)
+        return bool(group)
+
+    def _take_group(self, group: list[_Given]) -> None:
+        ordinals = range(self._ordinal + 1, self._ordinal + 1 + len(group))
+        self._ordinal += len(group)
+        try:
+            events = [_decode(record["data"]).event for record in group]
+        except (msgspec.MsgspecError, RecursionError):
+            for ordinal, record in zip(ordinals, group, strict=True):
                 try:
                     event = _decode(record["data"]).event
                 except (msgspec.MsgspecError, RecursionError):
                     self._odd.append(_Odd(ordinal, **record))
                 else:
-                    rows.add(event, record, ordinal)
-        finally:
-            self._ordinal = ordinal
-        return ordinal > before
+                    self._rows.add([event], [record], [ordinal])
+        else:
+            self._rows.add(events, group, ordinals)
 
     def _flush_full(self) -> Iterator[Batch | Rejected]:
         chunks = self._log.chunk_being_read - self._rows_since
         if len(self._rows) >= _BATCH_RECORDS or chunks >= _BATCH_CHUNKS:
             yield from self._flush()
             self._context.progress(self._log.done_bytes)
-        if len(self._odd) >= _GROUP_RECORDS:
+        if len(self._odd) >= _ODD_RECORDS:
             yield from self._flush_odd()
 
     def _flush(self) -> Iterator[Batch]:
