@@ -206,6 +206,15 @@ def test_unused_chunks_behind_the_last_are_no_damage():
     assert parsed.warnings == []
 
 
+def test_one_value_beyond_its_type_changes_nothing_in_its_neighbours():
+    plus = w.event(1, computer="+HOST", channel="+1")
+    parsed = parse(w.log(plus, w.event(2, event_id=w.u64(2**64 - 1))))
+    assert accepted(parsed).select(["computer", "channel"]).to_pylist() == [
+        {"computer": "+HOST", "channel": "+1"}
+    ]
+    assert counts(parsed) == (1, 1)
+
+
 def test_odd_records_come_in_bounded_batches():
     odd = [w.event(n, system=(w.element("Unknown", "x"),)) for n in range(1, 1_501)]
     parsed = parse(w.log(*odd))

@@ -355,6 +355,8 @@ class _Rows:
             # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
             for name in _GUIDS:
                 values[name] = tuple(one and _plain_guid(one) for one in values[name])
+            for name in _TIMES:
+                values[name] = tuple(one and one.removeprefix("+") for one in values[name])
             texts = {name: _texts(values[name]) for name in _NAMES if name in values}
             texts |= {"event_data": payloads, "extra": _json(values["extra"])}
             rows = pa.RecordBatch.from_arrays([texts[name] for name in _NAMES], names=_NAMES)
@@ -400,11 +402,16 @@ def _guids(values: Sequence[str | None]) -> pa.Array[Any]:
     return plain_encoded.cast(pa.string()).dictionary_encode()  # two spellings of one GUID
 
 
+_GUID_CHARACTERS = 38
 _GUID = re.compile(r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?")
 
 
-@lru_cache(maxsize=4096)
 def _plain_guid(text: str) -> str:
+    return _known_guid(text) if len(text) <= _GUID_CHARACTERS else text
+
+
+@lru_cache(maxsize=4096)
+def _known_guid(text: str) -> str:
     found = _GUID.fullmatch(text)
     return found[1].lower() if found else text
 
@@ -425,9 +432,7 @@ def _json(values: Sequence[bytes | None]) -> pa.Array[Any]:
 
 
 def _texts(values: Sequence[Any]) -> pa.Array[Any]:
-    """Values as the text they were; that of a year beyond 9999 has a sign before it."""
-    texts = [None if value is None else str(value).removeprefix("+") for value in values]
-    return pa.array(texts, pa.string())
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
 _INSTANT = pa.timestamp("us", tz="UTC")
