@@ -395,7 +395,8 @@ def _repeated(values: Sequence[str | None]) -> pa.Array[Any]:
 
 def _guids(values: Sequence[str | None]) -> pa.Array[Any]:
     encoded = cast("pa.DictionaryArray[Any, Any]", _repeated(values))
-    plain = [_plain_guid(text) for text in encoded.dictionary.to_pylist()]
+    texts = cast("list[str]", encoded.dictionary.to_pylist())
+    plain = [_plain_guid(text) for text in texts]
     plain_encoded = pa.DictionaryArray.from_arrays(encoded.indices, pa.array(plain, pa.string()))
     if len(set(plain)) == len(plain):
         return plain_encoded
