@@ -47,11 +47,11 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _any = msgspec.json.Decoder(msgspec.Raw).decode
 _text = msgspec.json.Decoder(str).decode
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_STRING = rb'"(?:[^"\\\n]++|\\.)*+"'
+_STRING = rb'"(?>(?:[^"\\\n]+|\\.)*)"'
 _NEXT = re.compile(
-    rb'(?:[^"\[\]{}]++|' + _STRING + rb")*+"
-    rb"(?:([\[\]{}])(?=[ \t\r\n]*+(.?))"
-    rb'|(")(?:[^"\\\n]++|\\.)*+(\n|\\?\Z)'
+    rb'(?>(?:[^"\[\]{}]+|' + _STRING + rb")*)"
+    rb"(?:([\[\]{}])(?=(?>[ \t\r\n]*)(.?))"
+    rb'|(")(?>(?:[^"\\\n]+|\\.)*)(\n|\\?\Z)'
     rb"|\Z)",
     re.DOTALL,
 )
