@@ -85,6 +85,8 @@ class Lineage:
         self._processed_at = pa.scalar(run.processed_at_us, pa.timestamp("us", tz="UTC"))
         self._version = pa.array([parser_version])
         self._file_id = pa.array([spec.file_id])
+        self._last = (pa.schema([]), pa.schema([]))
+        """The schema of the last rows, without and with the lineage."""
 
     def columns(self, positions: pa.Int64Array) -> list[pa.Array[Any]]:
         """The lineage columns, in order."""
@@ -103,14 +105,16 @@ class Lineage:
         self, target: Target, rows: pa.RecordBatch, positions: pa.Int64Array
     ) -> pa.RecordBatch:
         """Accepted rows with their lineage behind them."""
-        schema = table_schema(Contract(target.output, target.columns))
-        return _batch([*rows.columns, *self.columns(positions)], schema)
+        arrays = [*rows.columns, *self.columns(positions)]
+        if rows.schema != self._last[0]:
+            schema = table_schema(Contract(target.output, target.columns))
+            self._last = rows.schema, _with_types(schema, arrays)
+        return pa.RecordBatch.from_arrays(arrays, schema=self._last[1])
 
 
-def _batch(arrays: list[pa.Array[Any]], schema: pa.Schema) -> pa.RecordBatch:
-    """A batch of that schema, save that text may be dictionary-encoded."""
-    fields = [one.with_type(array.type) for one, array in zip(schema, arrays, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+def _with_types(schema: pa.Schema, arrays: list[pa.Array[Any]]) -> pa.Schema:
+    """The schema, save that text may be dictionary-encoded."""
+    return pa.schema([one.with_type(array.type) for one, array in zip(schema, arrays, strict=True)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,8 @@ class QuarantineRows:
             _text_array([row.message for row in rows]),
             _text_array([row.raw for row in rows]),
         ]
-        return _batch(arrays, QUARANTINE_SCHEMA)
+        schema = _with_types(QUARANTINE_SCHEMA, arrays)
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _text_array(texts: list[str | None] | list[str]) -> pa.StringArray:
