@@ -7,9 +7,9 @@ import threading
 from functools import partial
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QPushButton, QRadioButton
+from PySide6.QtWidgets import QApplication, QComboBox, QLabel, QLineEdit, QPushButton, QRadioButton
 
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import EnvironmentProblem
@@ -38,16 +38,24 @@ def filled(services, case, run):
 
 @pytest.fixture
 def ask(qtbot, tasks, filled):
+    kept = []
+
     def ask(*choices, results=filled.results):
         workspace = filled.workspaces.default()
         count = partial(count_rows, filled.results, workspace.schema)
         dialog = ExportDialog(results, tasks, workspace, choices, count)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, on=False)
         qtbot.addWidget(dialog)
+        # It has no parent here: without a reference it would end in the middle of Qt's own work.
+        kept.append(dialog)
         dialog.open()
         return dialog
 
-    return ask
+    yield ask
+    for dialog in kept:
+        dialog.close()
+        dialog.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 def part(dialog, kind, name):
