@@ -1,0 +1,62 @@
+"""What workers staged, as the batches that a database loads: every column of the table, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from casparian.domain.errors import EnvironmentProblem, from_os_error
+from casparian.domain.types import arrow_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from casparian.domain.cancel import CancelToken
+    from casparian.sinks.base import TableDelivery
+
+BATCH_ROWS = 65_536
+
+
+def schema_of(table: TableDelivery) -> pa.Schema:
+    """The table's columns as Arrow fields, of the types of `domain.types`."""
+    return pa.schema(
+        [pa.field(one.name, arrow_type(one.type), one.nullable) for one in table.columns]
+    )
+
+
+def batches(table: TableDelivery, cancel: CancelToken) -> Iterator[pa.RecordBatch]:
+    """Read the parts of a delivery, at most `BATCH_ROWS` rows at a time.
+
+    A column that a part lacks is null; one of a narrower type is cast to what the table has, never to a
+    type that could lose something.
+
+    Raises:
+        EnvironmentProblem: a part is not there or not whole.
+        Cancelled: somebody asked to stop.
+    """
+    schema = schema_of(table)
+    try:
+        for path in table.parts:
+            with pq.ParquetFile(path) as part:
+                for batch in part.iter_batches(BATCH_ROWS):
+                    cancel.check()
+                    yield _shaped(batch, schema)
+    except OSError as error:
+        raise from_os_error(error, "A staged file could not be read") from error
+    except pa.ArrowException as error:
+        raise EnvironmentProblem("A staged file could not be read", str(error)) from error
+
+
+def _shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    present = {name: at for at, name in enumerate(batch.schema.names)}
+    columns: list[pa.Array] = []
+    for field in schema:
+        at = present.get(field.name)
+        if at is None:
+            columns.append(pa.nulls(batch.num_rows, field.type))
+        else:
+            column = batch.column(at)
+            columns.append(column if column.type == field.type else column.cast(field.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
