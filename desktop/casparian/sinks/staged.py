@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,7 +51,7 @@ def batches(table: TableDelivery, cancel: CancelToken) -> Iterator[pa.RecordBatc
 
 def _shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     present = {name: at for at, name in enumerate(batch.schema.names)}
-    columns: list[pa.Array] = []
+    columns: list[pa.Array[Any]] = []
     for field in schema:
         at = present.get(field.name)
         if at is None:
