@@ -329,10 +329,10 @@ class JobService:
                 self._state.notify_all()
 
     def _claim(self) -> Claim | None:
-        with self._store.write() as uow:
+        with self._store.touch() as uow:
             # A program beside this one may have died since this one started.
-            now = datetime.now(UTC)
-            self._take_back(uow, [one for one in uow.jobs.held() if one.lease_until < now])
+            now = uow.now()
+            self._take_back(uow, uow.jobs.held(expired_at=now))
             claim = uow.jobs.claim(socket.gethostname(), os.getpid(), now)
             uow.commit()
         return claim
@@ -399,8 +399,8 @@ class JobService:
     def recover(self) -> None:
         """Put right what a program that is gone left behind: jobs, staging, unrecorded outputs."""
         with self._store.write() as uow:
-            held = uow.jobs.held()
-            lost = [one for one in held if _is_lost(one)]
+            held, now = uow.jobs.held(), uow.now()
+            lost = [one for one in held if _is_lost(one, now)]
             alive = {str(one.job.id) for one in held} - {str(one.job.id) for one in lost}
             self._sweep(uow, alive)
             self._take_back(uow, lost)
@@ -449,8 +449,8 @@ class JobService:
         self._unsubscribe()
 
 
-def _is_lost(held: Held) -> bool:
-    if held.lease_until < datetime.now(UTC):
+def _is_lost(held: Held, now: datetime) -> bool:
+    if held.lease_until < now:
         return True
     # Signal 0 asks whether a process is there; on Windows it would end it, so the lease decides.
     if held.host != socket.gethostname() or os.name != "posix":

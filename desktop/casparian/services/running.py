@@ -122,8 +122,8 @@ class _Heart:
     def _beat(self) -> None:
         while not self._stop.wait(LEASE.total_seconds() / BEATS_PER_LEASE):
             try:
-                with self._store.write() as uow:
-                    held = uow.jobs.beat(self._claim.job.id, self._claim.token, datetime.now(UTC))
+                with self._store.touch() as uow:
+                    held = uow.jobs.beat(self._claim.job.id, self._claim.token, uow.now())
                     uow.commit()
             except CasparianError as error:
                 logger.warning("a heartbeat failed: %s", error)
