@@ -243,6 +243,18 @@ file_tags = sa.Table(
     sa.Column("rule_id", Word(36), sa.ForeignKey("rules.id"), primary_key=True, index=True),
 )
 
+# Every sink that rows ever went to, so that what is in it can be found when it is no longer configured.
+sinks = sa.Table(
+    "sinks",
+    metadata,
+    # BLAKE3 of the key: text without a bound cannot be indexed everywhere.
+    sa.Column("key_hash", Word(64), primary_key=True),
+    # Without user name and password, as it stands in `outputs.sink`.
+    _text("key"),
+    # What to connect with, without the password.
+    _text("address"),
+)
+
 # Topic configuration: to which sink a parser's output goes; the profile's default sink takes the rest.
 routes = sa.Table(
     "routes",
@@ -252,10 +264,8 @@ routes = sa.Table(
     _text("parser", 64),
     # Empty for every output of the parser.
     _text("output", 100),
-    # Without user name and password.
+    # The key of its sink; empty for the Parquet folder of the home.
     _text("sink"),
-    # What to connect with, without the password.
-    _text("address"),
     _text("mode", 16),
     sa.UniqueConstraint("workspace_id", "parser", "output"),
 )
@@ -303,6 +313,8 @@ jobs = sa.Table(
     _ref("retry_of", "jobs.id", nullable=True, index=False),
     # After a trouble that may pass, it is not tried again at once.
     sa.Column("not_before", Instant),
+    # It did not succeed, and a sink may hold rows of it that are still to be taken out.
+    sa.Column("undo", sa.Boolean, nullable=False, default=False),
     sa.Index(None, "state", "priority", "id"),
 )
 
