@@ -133,7 +133,10 @@ def test_a_sink_may_begin_with_the_users_home(
         ("theme = 'drak'", "theme must be system or light or dark, perhaps 'dark' is meant"),
         ("theme = ['dark']", "theme must be a text"),
         ("profile = 'home'", "profile must be local or enterprise or hybrid"),
-        ("profile = 'enterprise'", "the state must be in postgres or sqlserver, but .* says sqlite"),
+        (
+            "profile = 'enterprise'",
+            "the state must be in postgres or sqlserver, but .* says sqlite",
+        ),
         ("profile = 'hybrid'", "the outputs must be in postgres or sqlserver, but .* says parquet"),
         ("state_store = 'postgres://h/d'", "with profile = 'local' the state must be in sqlite"),
         ("state_store = 'oracle://h/d'", "must be sqlite, postgres://USER@HOST/DATABASE or "),

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from casparian.catalog import views
-from casparian.domain.events import CatalogChanged, JobChanged, RulesChanged, SourcesChanged
+from casparian.domain.events import (
+    CatalogChanged,
+    JobChanged,
+    RowsRetired,
+    RulesChanged,
+    SourcesChanged,
+)
 from casparian.domain.evidence import shown_text
 from casparian.services.tables import committed_tables
 from casparian.state.evidence import FileQuery
@@ -98,7 +104,7 @@ class CatalogService:
         settled = isinstance(event, JobChanged) and event.state.is_terminal
         if settled and time.monotonic() < self._rest_until:
             self._is_behind = True
-        elif settled or isinstance(event, SourcesChanged | RulesChanged):
+        elif settled or isinstance(event, SourcesChanged | RulesChanged | RowsRetired):
             self.refresh()
 
     def catch_up(self) -> None:

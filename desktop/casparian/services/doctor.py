@@ -35,9 +35,7 @@ class Check:
     detail: str
 
 
-def examine(
-    settings: Settings, store: Store, sinks: Sinks, results: ResultService
-) -> list[Check]:
+def examine(settings: Settings, store: Store, sinks: Sinks, results: ResultService) -> list[Check]:
     """Look at everything; a check that fails says in a sentence what is the matter."""
     checks: dict[str, Callable[[], str]] = {
         "program": _program,

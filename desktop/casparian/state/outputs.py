@@ -10,10 +10,12 @@ import sqlalchemy as sa
 from casparian.domain.contracts import Column
 from casparian.domain.evidence import FileState
 from casparian.domain.ids import FileId, JobId, OutputId, WorkspaceId, new_id
+from casparian.domain.jobs import JobState
 from casparian.state.evidence import path_hash
 from casparian.state.tables import (
     contracts,
     files,
+    jobs,
     materializations,
     outputs,
     routes,
@@ -22,7 +24,7 @@ from casparian.state.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from casparian.domain.results import Mode
@@ -108,6 +110,16 @@ class Route:
     mode: Mode
 
 
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """A parser with rows in a workspace that are of contents which no file holds any more."""
+
+    workspace_id: WorkspaceId
+    parser: str
+    job_id: JobId
+    """One of the jobs that wrote them."""
+
+
 class OutputRepository:
     """What was committed, under which contract, and what it makes unnecessary to do again."""
 
@@ -185,7 +197,7 @@ class OutputRepository:
             found.extend(_output(row) for row in self._c.execute(query).mappings())
         return found
 
-    def supersede_outputs(self, ids: Sequence[OutputId], by: JobId, at: datetime) -> None:
+    def supersede_outputs(self, ids: Sequence[OutputId], by: JobId | None, at: datetime) -> None:
         """Take files out of the catalog; they stay on disk until the user purges them."""
         for one in ids:
             self._c.execute(
@@ -221,10 +233,8 @@ class OutputRepository:
 
     def sinks(self) -> dict[str, str]:
         """Every sink that rows ever went to: key -> address."""
-        return {
-            key: address
-            for key, address in self._c.execute(sa.select(sinks.c.key, sinks.c.address))
-        }
+        rows = self._c.execute(sa.select(sinks.c.key, sinks.c.address))
+        return {row.key: row.address for row in rows}
 
     def routes(self, workspace_id: WorkspaceId) -> list[Route]:
         """The routes of a workspace, by parser and output."""
@@ -306,7 +316,7 @@ class OutputRepository:
         return self._counting(materializations.c.job_id, ids)
 
     def replaced_by(
-        self, workspace_id: WorkspaceId, parser: str, contents: set[str]
+        self, workspace_id: WorkspaceId, parser: str, contents: Collection[str]
     ) -> list[Materialization]:
         """What a parser's new rows of these contents take the place of.
 
@@ -317,26 +327,24 @@ class OutputRepository:
         m = materializations.c
         of_parser = (m.workspace_id == workspace_id) & (m.parser == parser)
         same = self._counting(m.source_hash, contents, of_parser)
-        holder = files.alias()
-        held = sa.exists().where(
-            holder.c.source_hash == m.source_hash,
-            holder.c.source_id == sources.c.id,
-            sources.c.workspace_id == workspace_id,
-        )
-        orphaned = (
-            sa.select(materializations)
-            .select_from(materializations.join(files, files.c.id == m.file_id))
-            .where(
-                of_parser,
-                m.superseded_at.is_(None),
-                files.c.state == FileState.HASHED,
-                files.c.source_hash != m.source_hash,
-                ~held,
-            )
-        )
-        rows = self._c.execute(orphaned).mappings()
+        rows = self._c.execute(_orphaned(materializations).where(of_parser)).mappings()
         found = {one.id: one for one in (*same, *(_materialization(row) for row in rows))}
         return [found[one] for one in sorted(found)]
+
+    def outdated(self) -> list[Outdated]:
+        """Whose rows of contents that no file holds any more are left to no job.
+
+        A job of the same parser that is still to commit takes them out itself: in one with its own rows.
+        """
+        m = materializations.c
+        is_open = sa.exists().where(
+            jobs.c.workspace_id == m.workspace_id,
+            jobs.c.parser == m.parser,
+            jobs.c.state.in_([one for one in JobState if not one.is_terminal]),
+        )
+        orphaned = _orphaned(m.workspace_id, m.parser, sa.func.max(m.job_id)).where(~is_open)
+        rows = self._c.execute(orphaned.group_by(m.workspace_id, m.parser))
+        return [Outdated(*row) for row in rows]
 
     def _counting(
         self,
@@ -353,6 +361,23 @@ class OutputRepository:
             rows = self._c.execute(query.where(column.in_(wanted[at : at + 500]))).mappings()
             found.extend(_materialization(row) for row in rows)
         return found
+
+    def supersede_rows(self, sink: str, rows: Iterable[tuple[str, str, str]], at: datetime) -> None:
+        """Record that these rows (table, job, file) are in a sink no longer."""
+        m = materializations.c
+        gone = [
+            {"b_table": table, "b_job": job, "b_file": file_id, "at": at}
+            for table, job, file_id in rows
+        ]
+        if gone:
+            change = materializations.update().where(
+                m.sink == sink,
+                m.table_name == sa.bindparam("b_table"),
+                m.job_id == sa.bindparam("b_job"),
+                m.file_id == sa.bindparam("b_file"),
+                m.superseded_at.is_(None),
+            )
+            self._c.execute(change.values(superseded_at=sa.bindparam("at")), gone)
 
     def add_materializations(self, done: Sequence[Materialization]) -> None:
         """Record what is done."""
@@ -372,6 +397,26 @@ class OutputRepository:
         if rows:
             key = materializations.c.id == sa.bindparam("b_id")
             self._c.execute(materializations.update().where(key), rows)
+
+
+def _orphaned(*wanted: Any) -> sa.Select[Any]:
+    """What was read from a file with another content now, where none of its workspace holds the old one."""
+    m, holder = materializations.c, files.alias()
+    held = sa.exists().where(
+        holder.c.source_hash == m.source_hash,
+        holder.c.source_id == sources.c.id,
+        sources.c.workspace_id == m.workspace_id,
+    )
+    return (
+        sa.select(*wanted)
+        .select_from(materializations.join(files, files.c.id == m.file_id))
+        .where(
+            m.superseded_at.is_(None),
+            files.c.state == FileState.HASHED,
+            files.c.source_hash != m.source_hash,
+            ~held,
+        )
+    )
 
 
 def _contract(row: sa.RowMapping) -> TableContract:

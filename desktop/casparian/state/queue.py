@@ -177,6 +177,33 @@ class JobRepository:
             row = {"job_id": job_id, "host": host, "until": until}
             self._c.execute(job_refusals.insert().values(row))
 
+    def next_due(self, host: str, now: datetime) -> datetime | None:
+        """When the next job is to be tried again that rests after a trouble; None if none does."""
+        refused = sa.exists().where(
+            job_refusals.c.job_id == jobs.c.id,
+            job_refusals.c.host == host,
+            job_refusals.c.until > now,
+        )
+        query = sa.select(sa.func.min(jobs.c.not_before)).where(
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.cancel_asked.is_(False),
+            jobs.c.not_before > now,
+            ~refused,
+        )
+        found: datetime | None = self._c.execute(query).scalar_one()
+        return found
+
+    def to_undo(self) -> list[Job]:
+        """Jobs that did not succeed, and of which a sink may still hold rows."""
+        query = sa.select(jobs).where(
+            jobs.c.undo.is_(True), jobs.c.state.in_((JobState.FAILED, JobState.CANCELLED))
+        )
+        return [_job(row) for row in self._c.execute(query).mappings()]
+
+    def undone(self, job_id: JobId) -> None:
+        """Record that no sink holds rows of a job that did not succeed."""
+        self._c.execute(jobs.update().where(jobs.c.id == job_id).values(undo=False))
+
     def held(self, *, expired_at: datetime | None = None) -> list[Held]:
         """Every job that is claimed, running or committing.
 
