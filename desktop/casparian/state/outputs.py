@@ -210,8 +210,9 @@ class OutputRepository:
         """Whether all of these files still count."""
         return all(
             self._c.execute(
-                sa.select(outputs.c.superseded_at.is_(None)).where(outputs.c.id == one)
+                sa.select(outputs.c.superseded_at).where(outputs.c.id == one)
             ).scalar_one()
+            is None
             for one in ids
         )
 
