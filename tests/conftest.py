@@ -12,6 +12,7 @@ from casparian import parsers
 from casparian.domain.cancel import CancelToken
 from casparian.settings import load
 from helpers import hostile
+from helpers.postgres import running
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,6 +45,20 @@ def tsql_model(tsql):
     if not tsql.has_model:
         pytest.skip(f"no T-SQL was checked against Microsoft's model: {tsql.model_missing}")
     return tsql
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A running PostgreSQL (`helpers.postgres.Server`)."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """The address of an empty database of its own on a real PostgreSQL."""
+    with postgres_server.database() as address:
+        yield address
 
 
 @pytest.fixture
