@@ -176,18 +176,19 @@ class Committer:
 
         Raises:
             EnvironmentProblem: the disk would not have it, or other programs kept interfering.
+            OSError: it would not have the staging folder.
         """
         change = _Change(workspace_id, parser)
         for _ in range(COMMIT_TRIES):
+            folder.mkdir(parents=True, exist_ok=True)
             try:
-                folder.mkdir(parents=True, exist_ok=True)
                 replaced = self._replaced(change, folder)
                 if replaced.materializations:
                     self._retire(change, replaced)
                 return bool(replaced.materializations)
             except _OutdatedError:
                 continue
-            except EnvironmentProblem:
+            except (EnvironmentProblem, OSError):
                 if folder.is_dir():
                     raise
         raise _kept_changing()
