@@ -211,6 +211,31 @@ class SourceService:
             for name in sorted(counts, key=str.casefold)
         ]
 
+    def roots(self, source_id: SourceId) -> dict[str, bytes]:
+        """Where a source lies on hosts where it does not lie under its own path: host -> path."""
+        with self._store.read() as uow:
+            return uow.evidence.roots(source_id)
+
+    def map_root(self, workspace_id: WorkspaceId, source: bytes, host: str, path: bytes) -> None:
+        """Say where a source lies on a host.
+
+        Raises:
+            UserProblem: there is no such source, or the path is not absolute.
+        """
+        if not Path(os.fsdecode(path)).is_absolute():
+            raise UserProblem(f"{shown_path(path)} is not an absolute path")
+        with self._store.write() as uow:
+            sources = uow.evidence.sources(workspace_id)
+            found = next((one for one in sources if one.path_bytes == source), None)
+            if found is None:
+                raise UserProblem(
+                    f"{shown_path(source)} is not a source",
+                    f"There are: {', '.join(one.path for one in sources) or 'none yet'}",
+                )
+            uow.evidence.set_root(found.id, host, path)
+            uow.commit()
+        self._bus.publish(SourcesChanged(workspace_id))
+
     def problems(self, workspace_id: WorkspaceId) -> Sequence[SkipRow]:
         """What the newest scans left out, with reasons."""
         with self._store.read() as uow:

@@ -18,6 +18,7 @@ from casparian.domain.evidence import (
     ScanState,
     Source,
     Workspace,
+    shown_path,
 )
 from casparian.domain.ids import FileId, RuleId, ScanId, SourceId, WorkspaceId, new_id
 from casparian.domain.jobs import JobFileState, JobState
@@ -31,6 +32,7 @@ from casparian.state.tables import (
     rules,
     scan_problems,
     scans,
+    source_roots,
     sources,
     workspaces,
 )
@@ -198,6 +200,25 @@ class EvidenceRepository:
     def remove_source(self, source_id: SourceId, at: datetime) -> None:
         """Take a source out of its workspace; its files, jobs and rows stay on record."""
         self._c.execute(sources.update().where(sources.c.id == source_id).values(removed_at=at))
+
+    def roots(self, source_id: SourceId) -> dict[str, bytes]:
+        """Where a source lies on hosts where it does not lie under its own path: host -> path."""
+        c = source_roots.c
+        query = sa.select(c.host, c.path_bytes).where(c.source_id == source_id).order_by(c.host)
+        return {host: path for host, path in self._c.execute(query)}  # noqa: C416  (rows)
+
+    def set_root(self, source_id: SourceId, host: str, path_bytes: bytes) -> None:
+        """Say where a source lies on a host."""
+        c = source_roots.c
+        self._c.execute(source_roots.delete().where(c.source_id == source_id, c.host == host))
+        self._c.execute(
+            source_roots.insert().values(
+                source_id=source_id,
+                host=host,
+                path=shown_path(path_bytes),
+                path_bytes=path_bytes,
+            )
+        )
 
     # Scans
 
