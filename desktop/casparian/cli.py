@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from casparian.domain.evidence import Workspace
     from casparian.domain.planning import Plan
     from casparian.domain.results import ViewSpec
+    from casparian.services.tables import TableSummary
 
 EXIT_FILES_FAILED = 4
 EXIT_BUG = 70
@@ -135,9 +136,7 @@ def _run(services: Services, request: Request, cancel: CancelToken) -> int:
                 JobState.CANCELLED,
             )
         },
-        "tables": {
-            one.name: {"rows": one.rows, "quarantined": one.quarantined} for one in totals.tables
-        },
+        "tables": _table_counts(totals.tables),
         "problems": problems,
         "seconds": round(time.monotonic() - started, 3),
     }
@@ -150,6 +149,16 @@ def _run(services: Services, request: Request, cancel: CancelToken) -> int:
     failed += sum(not one.state.is_terminal for one in jobs)
     unread = sum(one.kind in _BAD_SKIPS for one in services.sources.problems(workspace.id))
     return EXIT_FILES_FAILED if failed or unread else 0
+
+
+def _table_counts(tables: Sequence[TableSummary]) -> dict[str, dict[str, int]]:
+    """Rows by table, wherever they are."""
+    counts: dict[str, dict[str, int]] = {}
+    for one in tables:
+        known = counts.setdefault(one.name, {"rows": 0, "quarantined": 0})
+        known["rows"] += one.rows
+        known["quarantined"] += one.quarantined
+    return counts
 
 
 def _scan(services: Services, request: Request, cancel: CancelToken) -> int:
@@ -267,6 +276,7 @@ def _tables(services: Services, request: Request, _cancel: CancelToken) -> int:
             "columns": len(one.columns),
             "size": one.size_bytes,
             "parser": f"{one.parser} {one.parser_version}",
+            "sink": one.sink or "catalog",
             "updated": f"{one.updated_at:%Y-%m-%d %H:%M:%S} UTC",
         }
         for one in services.results.tables(workspace.id)
