@@ -80,6 +80,14 @@ def faint(text: str = "", *, name: str = "") -> QLabel:
     return label
 
 
+def set_look(widget: QWidget, look: str) -> None:
+    """Give a widget another look of the style sheet."""
+    if widget.property("look") != look:
+        widget.setProperty("look", look)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
+
+
 def hairline(*, vertical: bool = False) -> QFrame:
     """A line between areas."""
     line = QFrame()
@@ -155,12 +163,13 @@ def link_button(text: str, name: str, icon: str = "", token: theme.Token = "acce
 class Card(QFrame):
     """A framed area with a title and, at its right, what can be done there."""
 
-    def __init__(self, title: str, name: str, *tools: QWidget) -> None:
+    def __init__(self, title: str, name: str, *tools: QWidget, icon: str = "") -> None:
         super().__init__()
         self.setObjectName(name)
         self.setProperty("look", "card")
         self.body = margins(self, all_round=0, gap=0)
-        head = row(heading(title, name=f"{name}_title"), None, *tools)
+        picture = [Picture(icon, "faint")] if icon else []
+        head = row(*picture, heading(title, name=f"{name}_title"), None, *tools)
         head.setContentsMargins(theme.GRID, theme.GRID // 2, theme.GRID // 2, theme.GRID // 2)
         self.body.addWidget(head)
         self.body.addWidget(hairline())

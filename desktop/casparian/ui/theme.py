@@ -219,6 +219,7 @@ QSplitter::handle:vertical { height: 1px; }
 QToolTip { color: @ink; background: @raised; border: 1px solid @edge; padding: 4px; }
 
 QFrame[look="card"] { background: @paper; border: 1px solid @line; border-radius: 4px; }
+QFrame[look="chosen"] { background: @select; border: 1px solid @accent; border-radius: 4px; }
 QFrame[look="rule"] { background: @line; border: none; }
 QLabel[look="faint"] { color: @faint; }
 QLabel[look="bad"] { color: @bad; }
