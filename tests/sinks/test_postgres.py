@@ -6,6 +6,7 @@ import dataclasses
 import socket
 import threading
 import time
+from pathlib import Path
 
 import adbc_driver_postgresql.dbapi as adbc
 import psycopg
@@ -21,7 +22,7 @@ from casparian.sinks.names import POSTGRES_BYTES, fitted, namespace
 from casparian.sinks.postgres import PostgresSink
 from casparian.sinks.texts import as_text
 from helpers.delivering import Opening, columns_of, delivery, part, table_delivery
-from sinks.conformance import HARD, TEXT, Place, SinkConformance, read, seen
+from sinks.conformance import HARD, TEXT, Place, SinkConformance, read, same, seen
 
 PASSWORD = "not to be shown"
 
@@ -171,7 +172,7 @@ def test_columns_say_what_they_are_called_and_hold(place, sink, tmp_path):
 
     comments = place.execute(
         "SELECT obj_description(c.oid), col_description(c.oid, 1) FROM pg_class c"
-        " WHERE relnamespace = %s::regnamespace AND relname LIKE 'ttt%%'",
+        " WHERE relkind = 'r' AND relnamespace = %s::regnamespace AND relname LIKE 'ttt%%'",
         place.address.schema,
     )
 
@@ -200,7 +201,9 @@ def test_a_column_that_becomes_text_reads_as_what_it_was(place, sink, tmp_path, 
         assert altered.equals(loaded)
     back, ok = read_text(word, altered)
     assert all(ok.to_pylist())
-    assert [repr(one) for one in back] == [repr(one) for one in values]
+    if word == "binary":  # no bytes are no hexadecimal digits, and empty text is read as null
+        values = pa.array([one or None for one in values.to_pylist()], pa.binary())
+    assert same(back, values)
 
 
 def test_a_decimal_becomes_wider(place, sink, tmp_path):
@@ -220,7 +223,7 @@ def test_types_that_do_not_meet_are_refused(place, sink, tmp_path):
     second = part(tmp_path / "staging", other, {"size": [1]}, job="j2")
     sink.deliver(delivery("j1", table_delivery("t", one, first)), CancelToken())
 
-    with pytest.raises(UserProblem, match="t cannot be written.*size is bigint and must be"):
+    with pytest.raises(UserProblem, match=r"t cannot be written.*size is bigint and must be"):
         sink.deliver(delivery("j2", table_delivery("t", other, second)), CancelToken())
 
 
@@ -288,7 +291,7 @@ def test_a_table_in_use_is_changed_when_it_is_free(place, sink, texts, tmp_path,
         )
     )
 
-    with holding(place, "INSERT INTO {}.t SELECT * FROM {0}.t WHERE false"):
+    with holding(place, "INSERT INTO {0}.t SELECT * FROM {0}.t WHERE false"):
         running.start()
         running.join(0.5)
         assert not done
@@ -427,11 +430,14 @@ def test_a_host_that_nobody_knows(place, texts):
     assert "host cannot be reached" in str(found)
 
 
-def test_a_server_that_does_not_answer(place, texts, silent):
-    found = problem(place, texts, **TCP, port=silent)
-    assert isinstance(found, EnvironmentProblem)
-    assert found.retryable
-    assert "cannot be reached" in str(found)
+def test_a_server_that_does_not_answer(place, silent):
+    begin = time.monotonic()
+
+    with pytest.raises(EnvironmentProblem, match="cannot be reached") as caught:
+        somewhere(place, **TCP, port=silent).probe()
+
+    assert caught.value.retryable
+    assert time.monotonic() - begin < 5
 
 
 def test_tls_that_the_server_does_not_speak(place, without_tls):
@@ -482,17 +488,14 @@ def asked_for_password(place, role):
     name = role("PASSWORD 'another one'")
     [(path,)] = place.execute("SHOW hba_file")
     try:
-        with open(path, encoding="utf-8") as file:
-            before = file.read()
+        before = Path(path).read_text(encoding="utf-8")
     except OSError:
         pytest.skip("the rules of that server cannot be changed from here")
     lines = f"local all {name} scram-sha-256\nhost all {name} all scram-sha-256\n"
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(lines + before)
+    Path(path).write_text(lines + before, encoding="utf-8")
     place.execute("SELECT pg_reload_conf()")
     yield name
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(before)
+    Path(path).write_text(before, encoding="utf-8")
     place.execute("SELECT pg_reload_conf()")
 
 
