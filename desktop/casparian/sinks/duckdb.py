@@ -25,6 +25,7 @@ import re
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -82,6 +83,7 @@ _HOLDER = re.compile(
 )
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _WIDER = {"BIGINT": "DOUBLE", "DATE": "TIMESTAMP"}
+_WORDS = {"DOUBLE": "float64", "TIMESTAMP": "timestamp", "VARCHAR": "string"}
 _BIGINT_DIGITS = 19
 
 
@@ -135,15 +137,16 @@ class DuckdbSink:
         """Load, replace and record in one transaction."""
         with self._opened("The rows could not be delivered", cancel=cancel) as connection:
             connection.execute("BEGIN")
-            self._on_step("begun")
             with _stopped_by(connection, cancel):
                 connection.execute(_MAKE_LEDGER)
-                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SINK}.{quote(delivery.schema)}")
+                connection.execute(
+                    f"CREATE SCHEMA IF NOT EXISTS {_SINK}.{quote(_schema(delivery.schema))}"
+                )
                 _take_back(connection, delivery.job_id)
                 for table in delivery.tables:
                     self._deliver_table(connection, delivery, table, cancel)
             _record(connection, delivery)
-            self._on_step("recorded")
+            self._on_step("ledger")
             cancel.check()
             connection.execute("COMMIT")
             self._on_step("committed")
@@ -201,49 +204,60 @@ class DuckdbSink:
         table: TableDelivery,
         cancel: CancelToken,
     ) -> None:
-        place = f"{_SINK}.{quote(delivery.schema)}.{quote(table.name)}"
-        self._shape(connection, delivery.schema, table, place)
-        if table.gone:
+        place = _place(delivery.schema, table.name)
+        plain = _is_plain(table, cancel)
+        self._on_step("staged")
+        table = self._shape(connection, delivery.schema, table)
+        if table.gone and delivery.mode != "append":
             _take_out(connection, place, table, delivery.mode)
-        self._on_step(f"made room in {table.name}")
-        rows = _insert(connection, place, table, cancel) if table.parts else 0
+        self._on_step("deleted")
+        rows = _insert(connection, place, table, cancel, plain=plain) if table.parts else 0
         if rows != table.rows:
             raise EnvironmentProblem(
                 f"The rows of {table.name} could not be delivered",
                 f"{table.rows:,} were staged, {rows:,} were read",
                 "Run the job again",
             )
-        self._on_step(f"loaded {table.name}")
+        self._on_step("inserted")
 
-    def _shape(
-        self, connection: _Connection, schema: str, table: TableDelivery, place: str
-    ) -> None:
-        """Make the table, or give an older one the columns and types that it is to have."""
+    def _shape(self, connection: _Connection, folder: str, table: TableDelivery) -> TableDelivery:
+        """Make the table, or give an older one the columns and types that it is to have.
+
+        Returns:
+            The delivery, with the wider types that the table has already.
+        """
+        place = _place(folder, table.name)
         wanted = _types(connection, table.columns)
-        found = _columns(connection, schema, table.name)
+        found = _columns(connection, _schema(folder), table.name)
         if found is None:
-            columns = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
-            connection.execute(f"CREATE TABLE {place} ({columns})")
-            return
-        folded = {name.casefold(): (name, kind) for name, kind in found.items()}
+            made = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
+            connection.execute(f"CREATE TABLE {place} ({made})")
+            return table
+        folded = {name.casefold(): kind for name, kind in found.items()}
         if not all(one in folded for one in LINEAGE_COLUMNS):
             raise UserProblem(
                 f"{table.name} in {self._path.name} is not a table of this program",
-                f"{schema}.{table.name} lacks the columns that say where a row comes from",
+                "It lacks the columns that say where a row comes from",
                 "Rename it, or choose another sink",
             )
-        for name, kind in wanted.items():
-            old_name, old = folded.get(name.casefold(), (name, ""))
+        columns = []
+        for column in table.columns:
+            old, new = folded.get(column.name.casefold(), ""), wanted[column.name]
+            name = quote(column.name)
             if not old:
-                connection.execute(f"ALTER TABLE {place} ADD COLUMN {quote(name)} {kind}")
-            elif old != kind:
-                if not _can_become(connection, place, old_name, old, kind):
-                    raise UserProblem(
-                        f"{table.name} in {self._path.name} has a column of another type",
-                        f"{schema}.{table.name}.{old_name} is {old} and must be {kind}",
-                        "Rename the table, or choose another sink",
-                    )
-                connection.execute(f"ALTER TABLE {place} ALTER {quote(old_name)} TYPE {kind}")
+                connection.execute(f"ALTER TABLE {place} ADD COLUMN {name} {new}")
+            elif old != new and _can_become(connection, place, name, old, new):
+                connection.execute(f"ALTER TABLE {place} ALTER {name} TYPE {new}")
+            elif old != new and not _is_wider(old, new):
+                raise UserProblem(
+                    f"{table.name} in {self._path.name} has a column of another type",
+                    f"{column.name} is {old} and not all of its values can become {new}",
+                    "Rename the table, or choose another sink",
+                )
+            elif old != new:
+                column = replace(column, type=_word(old))
+            columns.append(column)
+        return replace(table, columns=tuple(columns))
 
     @contextlib.contextmanager
     def _opened(
@@ -373,25 +387,33 @@ def _columns(connection: _Connection, schema: str, name: str) -> dict[str, str] 
 
 def _can_become(connection: _Connection, place: str, name: str, old: str, new: str) -> bool:
     """Whether every value of the column survives the change of type."""
-    column = quote(name)
-    if new == "VARCHAR" or _WIDER.get(old) == new:
-        where = f"abs({column}) > {_LARGEST_WHOLE}" if new == "DOUBLE" else "false"
-    elif _fits(old, new):
-        where = "false"
-    else:  # a column that held no value so far is text, and becomes whatever comes
-        where = f"{column} IS NOT NULL"
+    if not _is_wider(new, old):
+        # A column that held no value so far is text, and becomes whatever comes.
+        where = f"{name} IS NOT NULL"
+    elif new == "DOUBLE":
+        where = f"{name} NOT BETWEEN -{_LARGEST_WHOLE} AND {_LARGEST_WHOLE}"
+    else:
+        return True
     return not connection.execute(f"SELECT 1 FROM {place} WHERE {where} LIMIT 1").fetchall()
 
 
-def _fits(old: str, new: str) -> bool:
-    if not (wide := _DECIMAL.fullmatch(new)):
+def _is_wider(wide: str, narrow: str) -> bool:
+    """Whether a type holds the values of another; whole numbers in doubles are looked at one by one."""
+    if wide == "VARCHAR" or _WIDER.get(narrow) == wide:
+        return True
+    if not (to := _DECIMAL.fullmatch(wide)):
         return False
-    whole, scale = int(wide[1]) - int(wide[2]), int(wide[2])
-    if old == "BIGINT":
+    whole, scale = int(to[1]) - int(to[2]), int(to[2])
+    if narrow == "BIGINT":
         return whole >= _BIGINT_DIGITS
-    if not (narrow := _DECIMAL.fullmatch(old)):
+    if not (of := _DECIMAL.fullmatch(narrow)):
         return False
-    return int(narrow[1]) - int(narrow[2]) <= whole and int(narrow[2]) <= scale
+    return int(of[1]) - int(of[2]) <= whole and int(of[2]) <= scale
+
+
+def _word(wide: str) -> str:
+    """The word of a type that is wider than another."""
+    return _WORDS.get(wide) or wide.lower()
 
 
 def _take_out(connection: _Connection, place: str, table: TableDelivery, mode: str) -> None:
@@ -414,9 +436,16 @@ def _take_out(connection: _Connection, place: str, table: TableDelivery, mode: s
             )
 
 
-def _insert(connection: _Connection, place: str, table: TableDelivery, cancel: CancelToken) -> int:
+def _insert(
+    connection: _Connection,
+    place: str,
+    table: TableDelivery,
+    cancel: CancelToken,
+    *,
+    plain: bool,
+) -> int:
     names = ", ".join(quote(one.name) for one in table.columns)
-    if _is_plain(table):
+    if plain:
         source = read_parquet(table.columns, (str(one.absolute()) for one in table.parts))
         values = ", ".join(
             f"to_microseconds({quote(one.name)})" if one.type == "duration" else quote(one.name)
@@ -453,22 +482,40 @@ class _Batches:
             raise
 
 
-def _is_plain(table: TableDelivery) -> bool:
-    """Whether DuckDB reads the parts as what they are: all columns of the table's types, or missing."""
+def _is_plain(table: TableDelivery, cancel: CancelToken) -> bool:
+    """Whether DuckDB reads the parts as what they are: all columns of the table's types, or missing.
+
+    Raises:
+        EnvironmentProblem: a part is not there or not whole.
+        Cancelled: somebody asked to stop.
+    """
     wanted = {one.name: one.type for one in schema_of(table)}
-    for path in table.parts:
-        with pq.ParquetFile(path) as part:
-            for field in part.schema_arrow:
+    plain = not any("duration>" in one.type or "duration," in one.type for one in table.columns)
+    try:
+        for path in table.parts:
+            cancel.check()
+            for field in pq.read_schema(path):
                 kind = wanted.get(field.name, field.type)
                 # Parquet has no duration: it is written as a whole number.
-                plain = pa.int64() if kind == pa.duration("us") else kind
-                if field.type != plain:
-                    return False
-    return not any("duration" in one.type[1:] for one in table.columns if one.type != "duration")
+                plain &= field.type in (kind, pa.int64() if kind == pa.duration("us") else kind)
+    except OSError as error:
+        raise from_os_error(error, "A staged file could not be read") from error
+    except pa.ArrowException as error:
+        raise EnvironmentProblem("A staged file could not be read", str(error)) from error
+    return plain
 
 
 def _count(result: _Connection) -> int:
     return int(result.fetchall()[0][0])
+
+
+def _schema(folder: str) -> str:
+    """The schema of a workspace's folder."""
+    return "main" if folder == "default" else folder
+
+
+def _place(folder: str, table: str) -> str:
+    return f"{_SINK}.{quote(_schema(folder))}.{quote(table)}"
 
 
 @contextlib.contextmanager
@@ -508,8 +555,8 @@ def _take_back(connection: _Connection, job_id: str) -> None:
     if (earlier := _delivered(connection, job_id)) is None:
         return
     for name, _ in earlier.tables:
-        if _columns(connection, earlier.schema, name) is not None:
-            place = f"{_SINK}.{quote(earlier.schema)}.{quote(name)}"
+        if _columns(connection, _schema(earlier.schema), name) is not None:
+            place = _place(earlier.schema, name)
             connection.execute(f"DELETE FROM {place} WHERE _cf_job_id = ?", [job_id])
     connection.execute(f"DELETE FROM {_LEDGER} WHERE job_id = ?", [job_id])
 
@@ -517,7 +564,10 @@ def _take_back(connection: _Connection, job_id: str) -> None:
 def _record(connection: _Connection, delivery: Delivery) -> None:
     tables = [[one.name, one.rows] for one in delivery.tables]
     gone = [
-        [table.name, one.job_id, one.file_id] for table in delivery.tables for one in table.gone
+        [table.name, one.job_id, one.file_id]
+        for table in delivery.tables
+        for one in table.gone
+        if delivery.mode != "append"
     ]
     connection.execute(
         f"INSERT INTO {_LEDGER} VALUES (?, ?, ?, now(), ?, ?)",
