@@ -311,9 +311,7 @@ def _catalog(services: Services, request: Request, _cancel: CancelToken) -> int:
 
 
 def _doctor(services: Services, request: Request, _cancel: CancelToken) -> int:
-    from casparian.services.doctor import examine
-
-    checks = examine(services.settings, services._store, services.results)  # noqa: SLF001
+    checks = services.examine()
     _print_rows(
         request,
         [

@@ -121,7 +121,7 @@ while True:
 
 def test_eight_processes_claim_every_job_exactly_once(store):
     ids = queue(store, 200)
-    code = CLAIMER.format(desktop=str(ROOT / "desktop"), path=str(store.path))
+    code = CLAIMER.format(desktop=str(ROOT / "desktop"), path=store.place)
 
     workers = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from casparian.domain.results import CommittedFile, CommittedTable
 from casparian.services.plugins import parser_info
+from casparian.services.sinks import is_parquet
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from casparian.domain.contracts import Column
     from casparian.domain.evidence import Workspace
-    from casparian.sinks.parquet import ParquetSink
+    from casparian.services.sinks import Sinks
     from casparian.state.database import UnitOfWork
     from casparian.state.outputs import OutputFile
 
@@ -50,22 +51,23 @@ class TableSummary:
 
 
 def committed_tables(
-    uow: UnitOfWork, sink: ParquetSink, workspace: Workspace
+    uow: UnitOfWork, sinks: Sinks, workspace: Workspace
 ) -> list[tuple[CommittedTable, datetime]]:
-    """Every table with a committed file, by name, and when it changed last.
+    """Every table with a committed Parquet file, by name, and when it changed last.
 
     A contract alone makes no table: one that a job brought which then failed has nothing to show.
     """
     files: dict[str, list[OutputFile]] = defaultdict(list)
     for one in uow.outputs.outputs(workspace.id):
-        files[one.table].append(one)
+        if is_parquet(one.sink):
+            files[one.table].append(one)
     tables = []
     for name, contract in sorted(uow.outputs.contracts(workspace.id).items()):
         if name not in files:
             continue
         parts: dict[bool, list[CommittedFile]] = {True: [], False: []}
         for one in files[name]:
-            path = str(sink.absolute(one.path))
+            path = str(sinks.absolute(one))
             parts[one.quarantine].append(CommittedFile(path, one.rows, one.size_bytes))
         table = CommittedTable(
             schema=workspace.schema,
