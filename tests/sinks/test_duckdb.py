@@ -104,6 +104,13 @@ class TestDuckdbSink(SinkConformance):
         assert found["took"].combine_chunks().equals(took)
         assert found["size"].to_pylist() == [1.0, 2.0, None]
 
+    def test_names_that_differ_in_case_only_are_refused(self, sink):
+        with pytest.raises(UserProblem, match=r"(?s)(?=.*Name)(?=.*name)"):
+            sink.deliver(
+                delivery("j1", table_delivery("t", columns_of(Name="string", name="string"))),
+                CancelToken(),
+            )
+
     # The file
 
     def test_an_older_duckdb_can_open_a_new_file(self, place, sink, texts):

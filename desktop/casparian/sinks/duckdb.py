@@ -46,6 +46,7 @@ from casparian.duck import STORAGE, literal, quote, read_parquet, stored_type
 from casparian.duckfiles import exclusively
 from casparian.durable import sync_file, sync_folder
 from casparian.sinks.base import Delivered, RowsOf, SinkState
+from casparian.sinks.names import DEFAULT_FOLDER, refuse_twins
 from casparian.sinks.staged import batches, schema_of
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class DuckdbSink:
         cancel: CancelToken,
     ) -> None:
         place = _place(delivery.schema, table.name)
+        refuse_twins(table.name, (one.name for one in table.columns))
         plain = _is_plain(table, cancel)
         self._on_step("staged")
         table = self._shape(connection, delivery.schema, table)
@@ -330,6 +332,9 @@ def _connect(path: Path) -> _Connection:
             "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",
+            # Else what several threads loaded is written once more at the checkpoint, in their order:
+            # a third of the time, and twice the file. Rows carry their place (`_cf_row`).
+            "preserve_insertion_order": "false",
         }
     )
     # What is text of an instant from now on, says so in UTC.
@@ -511,7 +516,7 @@ def _count(result: _Connection) -> int:
 
 def _schema(folder: str) -> str:
     """The schema of a workspace's folder."""
-    return "main" if folder == "default" else folder
+    return "main" if folder == DEFAULT_FOLDER else folder
 
 
 def _place(folder: str, table: str) -> str:

@@ -29,14 +29,13 @@ import pyarrow as pa
 
 from casparian.domain.errors import UserProblem
 from casparian.domain.types import arrow_type
+from casparian.sinks.names import SQLSERVER_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from casparian.domain.contracts import Column
 
-NAME_UNITS = 128
-"""What a name may have, in UTF-16 code units."""
 MOST_COLUMNS = 1_024
 BOUND_AT_ONCE = 500
 """Values bound in one statement; the server takes 2,100."""
@@ -82,10 +81,10 @@ def bracket(name: str) -> str:
         units = len(name.encode("utf-16-le")) // 2
     except UnicodeEncodeError:
         units = 0
-    if not 0 < units <= NAME_UNITS or "\0" in name:
+    if not 0 < units <= SQLSERVER_UNITS or "\0" in name:
         raise UserProblem(
             "The name cannot be used",
-            f"{name[:80]!a} is not a name of 1 to {NAME_UNITS} characters for SQL Server",
+            f"{name[:80]!a} is not a name of 1 to {SQLSERVER_UNITS} characters for SQL Server",
         )
     return "[" + name.replace("]", "]]") + "]"
 
@@ -173,10 +172,13 @@ ROLLBACK = "IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION"
 
 
 def take_turn(schema: str) -> str:
-    """Wait until no other delivery changes the tables of a sink; held until the transaction ends."""
+    """Wait until no other delivery changes the tables of a sink; held until the transaction ends.
+
+    Not the lock of a state store in the same schema, which must not wait for a delivery.
+    """
     return (
         "DECLARE @granted INT;"
-        f" EXEC @granted = sp_getapplock @Resource = {literal(f'casparian {schema}')},"
+        f" EXEC @granted = sp_getapplock @Resource = {literal(f'casparian sink {schema}')},"
         f" @LockMode = N'Exclusive', @LockOwner = N'Transaction', @LockTimeout = {LOCK_WAIT_MS};"
         " IF @granted < 0 THROW 50001, N'another delivery is not done yet', 1"
     )
@@ -307,7 +309,7 @@ def widen_column(table: str, column: Column, old: str) -> Iterator[str]:
         return
     aside = "_cf_as_text"
     yield f"ALTER TABLE {table} ADD {bracket(aside)} {TEXT} NULL"
-    yield f"UPDATE {table} SET {bracket(aside)} = {_as_text(name, old)}"
+    yield f"UPDATE {table} SET {bracket(aside)} = {as_text(name, old)}"
     yield f"ALTER TABLE {table} DROP COLUMN {name}"
     yield (
         f"EXEC sp_rename @objname = {literal(f'{table}.{bracket(aside)}')},"
@@ -315,7 +317,8 @@ def widen_column(table: str, column: Column, old: str) -> Iterator[str]:
     )
 
 
-def _as_text(name: str, kind: str) -> str:
+def as_text(name: str, kind: str) -> str:
+    """A column of a type as text that `domain.types` reads; times in UTC come without their zone."""
     if kind == "BIT":
         return f"CASE {name} WHEN 1 THEN N'true' WHEN 0 THEN N'false' END"
     # Styles: 3 gives all digits of a double, 23 and 126 are ISO 8601, 2 is hexadecimal.
@@ -351,11 +354,10 @@ def _rows_of(files: int) -> str:
     return f"[_cf_job_id] = {_KEY} AND [_cf_file_id] IN ({', '.join([_KEY] * files)})"
 
 
-def insert(table: str, stage: str, columns: Sequence[Column]) -> str:
-    """Copy the rows of a stage into its table."""
+def insert(table: str, stage: str, columns: Sequence[Column], values: Sequence[str]) -> str:
+    """Copy the rows of a stage into its table; the values are SQL over columns of the stage."""
     names = ", ".join(bracket(one.name) for one in columns)
-    values = ", ".join(staged(at) for at in range(len(columns)))
-    return f"INSERT INTO {table} ({names}) SELECT {values} FROM {stage}"
+    return f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} FROM {stage}"
 
 
 # --- The ledger
