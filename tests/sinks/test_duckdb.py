@@ -111,6 +111,17 @@ class TestDuckdbSink(SinkConformance):
                 CancelToken(),
             )
 
+    def test_a_whole_number_that_a_wider_column_would_bend_is_refused(self, place, sink, parts):
+        wide, narrow = columns_of(size="float64"), columns_of(size="int64")
+        first = parts(wide, {"size": [0.5]}, job="j1")
+        second = parts(narrow, {"size": [2**60 + 1]}, job="j2")
+        sink.deliver(delivery("j1", table_delivery("t", wide, first)), CancelToken())
+
+        with pytest.raises(EnvironmentProblem, match=str(2**60 + 1)):
+            sink.deliver(delivery("j2", table_delivery("t", narrow, second)), CancelToken())
+
+        assert seen(place, "t", wide) == [0.5]
+
     # The file
 
     def test_an_older_duckdb_can_open_a_new_file(self, place, sink, texts):

@@ -207,9 +207,9 @@ class DuckdbSink:
     ) -> None:
         place = _place(delivery.schema, table.name)
         refuse_twins(table.name, (one.name for one in table.columns))
+        table = self._shape(connection, delivery.schema, table)
         plain = _is_plain(table, cancel)
         self._on_step("staged")
-        table = self._shape(connection, delivery.schema, table)
         if table.gone and delivery.mode != "append":
             _take_out(connection, place, table, delivery.mode)
         self._on_step("deleted")
