@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from casparian import parsers
+from casparian.domain.addresses import parse
 from casparian.domain.cancel import CancelToken
 from casparian.settings import load
 from helpers import hostile
+from helpers import postgres as postgres_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,6 +51,21 @@ def tsql_model(tsql):
     if not tsql.has_model:
         pytest.skip(f"no T-SQL was checked against Microsoft's model: {tsql.model_missing}")
     return tsql
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URI of a PostgreSQL server; see `helpers.postgres`."""
+    with postgres_server.running() as uri:
+        yield uri
+
+
+@pytest.fixture
+def postgres_address(postgres):
+    """An address with a schema of its own, which is removed afterwards with those of its workspaces."""
+    schema = f"cf_{uuid.uuid4().hex[:12]}"
+    yield dataclasses.replace(parse(postgres, schemes=("postgres",)), schema=schema)
+    postgres_server.drop_schemas(postgres, schema)
 
 
 @pytest.fixture
