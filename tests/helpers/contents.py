@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import pyarrow as pa
-
-from casparian.sinks.postgres import PostgresSink
-
-if TYPE_CHECKING:
-    from casparian.domain.addresses import Address
 
 VOLATILE = {"_cf_job_id", "_cf_processed_at", "_cf_file_id"}
 """Lineage that differs from run to run."""
