@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -42,8 +43,10 @@ class FakeJobs:
 
 
 class FakeServices:
-    def __init__(self, jobs):
+    def __init__(self, jobs, services, **changes):
         self.jobs = jobs
+        self.bus = services.bus
+        self.settings = replace(services.settings, host="here", **changes)
 
 
 def a_job(number, state=JobState.SUCCEEDED, **facts):
@@ -55,9 +58,10 @@ def a_job(number, state=JobState.SUCCEEDED, **facts):
 
 @pytest.fixture
 def panel_of(qtbot, tasks, services, bridge):
-    def panel_of(*jobs):
+    def panel_of(*jobs, **changes):
         actions = Actions()
-        panel = JobsPanel(FakeServices(FakeJobs(jobs)), tasks, actions, bridge)
+        fake = FakeServices(FakeJobs(jobs), services, **changes)
+        panel = JobsPanel(fake, tasks, actions, bridge)
         panel.test_actions = actions
         qtbot.addWidget(panel)
         panel.resize(1200, 300)
@@ -86,7 +90,7 @@ def test_jobs_are_shown_newest_first_with_state_in_words(panel_of):
         a_job(2, JobState.FAILED, problem="The worker died", failed_files=3),
     )
     assert cells(panel, 0)[:2] == ["failed", "evtx 1"]
-    assert cells(panel, 0)[9] == "The worker died"
+    assert cells(panel, 0)[10] == "The worker died"
     assert cells(panel, 1)[0] == "done"
     assert cells(panel, 1)[4] == "1,234"
     assert cells(panel, 1)[7] == "took 2.00 s"
@@ -100,7 +104,7 @@ def test_progress_is_shown_as_it_comes_and_an_unknown_total_is_not_guessed(
     services.bus.publish(JobProgressed("job 0001", Progress(50, 200, "rows", "a.evtx", 10)))
     qtbot.waitUntil(lambda: at.data() == "50 of 200 rows · 10/s")
     assert at.data(FRACTION_ROLE) == 0.25
-    assert cells(panel, 0)[9] == "a.evtx"
+    assert cells(panel, 0)[10] == "a.evtx"
     services.bus.publish(JobProgressed("job 0001", Progress(60, None, "rows")))
     qtbot.waitUntil(lambda: at.data() == "60 rows")
     assert at.data(FRACTION_ROLE) == -1

@@ -93,11 +93,7 @@ def run(
             return 0
         if is_first:
             settings = load(settings.home)
-        while (ended := _opened(app, loop, settings, paths, workspace)) in {RESTART, AGAIN}:
-            settings = load(settings.home)
-            if ended == RESTART:
-                paths, workspace = (), ""
-        return ended
+        return _until_closed(app, loop, settings, paths, workspace)
     except CasparianError as error:
         dialog = problems.show(error)
         if dialog is not None:
@@ -115,6 +111,20 @@ def _welcome(app: QApplication, loop: qasync.QEventLoop, settings: Settings) -> 
     theme.apply(app, cast("theme.Mode", settings.theme))
     with _few_tasks(loop) as tasks:
         return _asked(loop, WelcomeDialog(settings, tasks))
+
+
+def _until_closed(
+    app: QApplication,
+    loop: qasync.QEventLoop,
+    settings: Settings,
+    paths: Sequence[bytes],
+    workspace: str,
+) -> int:
+    while (ended := _opened(app, loop, settings, paths, workspace)) in {RESTART, AGAIN}:
+        settings = load(settings.home)
+        if ended == RESTART:
+            paths, workspace = (), ""
+    return ended
 
 
 def _opened(

@@ -98,7 +98,7 @@ class ConfigurationPage(QWidget):
         settings = self._settings
         title = parts.heading(f"Profile {settings.profile}", name="configuration_profile")
         head = parts.row(
-            title, parts.Elided(MATRIX[settings.profile].doc, look="faint"), None,
+            title, parts.Elided(MATRIX[settings.profile].doc, look="faint"),
             parts.action_button(self._test), parts.push_button(self._change), gap=theme.GRID,
         )  # fmt: skip
         layout = head.layout()
@@ -196,6 +196,7 @@ class RoleCard(parts.Card):
         self.address = address
         self.tester.looked.connect(self._on_looked)
         self._values: dict[str, QLabel] = {}
+        self._labels: dict[str, QLabel] = {}
         inner = QWidget()
         column = parts.margins(inner, gap=theme.GRID)
         place = parts.Elided(role.place, name=f"path_{role.name}")
@@ -235,12 +236,19 @@ class RoleCard(parts.Card):
         grid.setVerticalSpacing(theme.GRID // 2)
         grid.setColumnStretch(1, 1)
         for at, fact in enumerate(_FACTS):
-            value = problems.plain_label(formats.NO_VALUE, name=f"{_name(fact)}_{role.name}")
-            self._values[fact] = value
-            grid.addWidget(parts.faint(fact), at, 0, Qt.AlignmentFlag.AlignTop)
-            grid.addWidget(value, at, 1)
-        self._values["Kind"].setText(role.kind)
+            self._labels[fact] = parts.faint(fact)
+            self._values[fact] = problems.plain_label(name=f"{_name(fact)}_{role.name}")
+            grid.addWidget(self._labels[fact], at, 0, Qt.AlignmentFlag.AlignTop)
+            grid.addWidget(self._values[fact], at, 1)
+            self._tell(fact, role.kind if fact == "Kind" else "")
         return grid
+
+    def _tell(self, fact: str, text: str, tip: str = "") -> None:
+        """Say a fact; one that is not known has no line."""
+        self._values[fact].setText(text)
+        self._values[fact].setToolTip(tip)
+        for part in (self._labels[fact], self._values[fact]):
+            part.setVisible(bool(text))
 
     @Slot()
     def _on_password(self) -> None:
@@ -248,12 +256,13 @@ class RoleCard(parts.Card):
 
     @Slot(object)
     def _on_looked(self, found: Probe) -> None:
-        self._values["Version"].setText(found.version or formats.NO_VALUE)
+        self._tell("Version", found.version)
         for fact, count in (("Size", found.size_bytes), ("Free space", found.free_bytes)):
-            value = self._values[fact]
-            value.setText(formats.NO_VALUE if count is None else formats.size(count))
-            value.setToolTip("" if count is None else formats.exact_size(count))
-        self._values["Looked at"].setText(formats.moment(datetime.now(UTC)))
+            if count is None:
+                self._tell(fact, "")
+            else:
+                self._tell(fact, formats.size(count), formats.exact_size(count))
+        self._tell("Looked at", formats.moment(datetime.now(UTC)))
 
 
 def _address(settings: Settings, role: Role) -> Address | None:

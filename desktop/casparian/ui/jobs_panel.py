@@ -222,7 +222,7 @@ class JobsPanel(QWidget):
     def _build(self) -> None:
         self._model: RecordModel[JobRow] = RecordModel(JOB_COLUMNS, lambda row: row.job.id, self)
         self._table = RecordTable(self._model, "jobs_table", "Jobs")
-        self._table.setColumnHidden(_HOST, True)
+        self._table.hideColumn(_HOST)
         self._table.chosen.connect(self._on_chosen)
         self._table.selection_changed.connect(self._enable)
         self._banner = problems.Banner("jobs_banner")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QEvent, Qt, Slot
 from PySide6.QtGui import QAction, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
+    QDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -225,6 +226,28 @@ class EmptyState(QWidget):
             buttons = [push_button(first, look="primary"), *(push_button(one) for one in others)]
             column.addWidget(row(None, *buttons, None, gap=theme.GRID))
         column.addStretch(3)
+
+
+class Dialog(QDialog):
+    """A dialog that is as high as what it says takes, however that changes while it is open."""
+
+    @override
+    def event(self, event: QEvent) -> bool:
+        handled = super().event(event)
+        if event.type() in {QEvent.Type.LayoutRequest, QEvent.Type.Show}:
+            self._fit()
+        return handled
+
+    def _fit(self) -> None:
+        layout = self.layout()
+        if layout is None:
+            return
+        needed = layout.totalMinimumHeightForWidth(self.width())
+        if needed < 0:
+            needed = layout.totalMinimumSize().height()
+        room = self.screen().availableGeometry().height()
+        if needed != self.height():
+            self.resize(self.width(), min(needed, room))
 
 
 class Picture(QWidget):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import (
-    QDialog,
     QDialogButtonBox,
     QHBoxLayout,
     QLabel,
@@ -55,9 +54,11 @@ class Tester(QWidget):
     than `DEADLINE_S`: what answers later is not heard.
 
     Signals:
+        started: a look has begun.
         looked: the Probe, whenever a look has come to its end.
     """
 
+    started = Signal()
     looked = Signal(object)
 
     def __init__(
@@ -67,7 +68,7 @@ class Tester(QWidget):
         super().__init__()
         self.setObjectName(name)
         self._tasks, self._place, self._ask = tasks, place, ask
-        self._is_busy = False
+        self._is_busy = self.has_something_to_say = False
         self.button = QPushButton("Test")
         self.button.setObjectName(f"{name}_button")
         self.button.clicked.connect(self._on_clicked)
@@ -93,6 +94,7 @@ class Tester(QWidget):
             return
         self._is_busy = True
         self._show("busy", "")
+        self.started.emit()
         self._deadline.start()
         self._tasks.run(self, work, self._on_looked, key="probe", failed=self._on_failed, long=True)
 
@@ -132,6 +134,7 @@ class Tester(QWidget):
 
     def _show(self, state: str, sentence: str) -> None:
         word, icon, token = _LOOKS[state]
+        self.has_something_to_say = state != "unknown" or bool(sentence)
         self._picture.show_icon(icon, token)
         self._word.setText(word)
         parts.set_look(self._word, token)
@@ -172,18 +175,21 @@ class PlaceField(QWidget):
         self._password.setObjectName(f"{name}_password")
         self._password.setAccessibleName(f"Password of the {title}")
         self._password.setEchoMode(QLineEdit.EchoMode.Password)
-        self._password.setPlaceholderText("Password; empty if there is none, or it is kept already")
+        self._password.setPlaceholderText("Password")
+        self._password.setToolTip("Empty if the server asks for none, or if it is kept already")
+        self._password.setFixedWidth(160)
         self.tester = Tester(tasks, f"{name}_test", f"the {title}", self._ask)
         self._address.textChanged.connect(self._on_typed)
         self._address.editingFinished.connect(self._on_address_finished)
         self._password.textChanged.connect(self._on_typed)
-        head = parts.row(self._address, self.tester.button)
+        self.tester.looked.connect(self._render)
+        self.tester.started.connect(self._render)
+        head = parts.row(self._address, self._password, self.tester.button)
         layout = head.layout()
         if isinstance(layout, QHBoxLayout):
             layout.setStretch(0, 1)
         column = parts.margins(self, all_round=0, gap=theme.GRID // 2)
         column.addWidget(head)
-        column.addWidget(self._password)
         column.addWidget(self.tester)
         self.offer(schemes)
 
@@ -236,15 +242,16 @@ class PlaceField(QWidget):
             self._address.setText(address.text)
             self._password.setText(address.password)
 
-    def _render(self) -> None:
+    @Slot()
+    def _render(self, _found: object = None) -> None:
         text = self.text().lower()
         is_server = text.startswith(_SERVER_STARTS) or (not text and self._schemes == SERVERS)
         self._password.setVisible(is_server)
         self.tester.button.setEnabled(bool(text))
-        self.tester.setVisible(bool(text))
+        self.tester.setVisible(self.tester.has_something_to_say)
 
 
-class PasswordDialog(QDialog):
+class PasswordDialog(parts.Dialog):
     """Asks for the password of a server, keeps it in the keyring, and says where that is."""
 
     def __init__(

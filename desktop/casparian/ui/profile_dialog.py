@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from casparian.domain.errors import UserProblem
 from casparian.services import configuration
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from casparian.ui.tasks import Tasks
 
 
-class ProfileDialog(QDialog):
+class ProfileDialog(parts.Dialog):
     """Asks which profile, tells the consequences while one chooses, and writes the settings.
 
     Signals:
@@ -89,7 +89,7 @@ class ProfileDialog(QDialog):
         column.addWidget(self._banner)
         column.addStretch(1)
         column.addWidget(parts.row(None, self._cancel, self._ok, gap=theme.GRID))
-        self.resize(808, 520)
+        self.resize(840, 520)
 
     @Slot()
     def _render(self) -> None:
@@ -98,14 +98,11 @@ class ProfileDialog(QDialog):
             new, _ = self._form.candidate()
         except UserProblem as error:
             fault = str(error)
-        if new is None:
-            said = [fault]
-        else:
-            said = configuration.consequences(self._settings, new)
+        said = [fault] if new is None else configuration.consequences(self._settings, new)
         # The command stands below, with the address in its place.
         said = [one for one in said if "state copy" not in one]
         parts.set_look(self._said, "" if new is not None else "partial")
-        self._said.setText("\n\n".join(said))
+        self._said.setText("\n".join(f"•  {one}" if new is not None else one for one in said))
         moves = new is not None and new.state != self._settings.state
         if new is not None and moves:
             self._command.setText(f"casparian state copy --to {new.state.text}")
@@ -141,7 +138,7 @@ class ProfileDialog(QDialog):
 
     def _on_applied(self, new: Settings) -> None:
         self._is_done = True
-        self._form.setEnabled(False)
+        self._form.hide()
         self._banner.say(
             f"The profile is {new.profile} from the next start. Until then the program goes on as it is.",
             "good",
@@ -159,7 +156,7 @@ class ProfileDialog(QDialog):
         self._banner.show_problem(error)
 
 
-class NoStoreDialog(QDialog):
+class NoStoreDialog(parts.Dialog):
     """Says why the state store cannot be used at the start, and what can be done: it stands alone.
 
     Accepted, the program tries again with the settings as they are then.

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QButtonGroup, QFrame, QGridLayout, QHBoxLayout, QRadioButton, QWidget
 from typing_extensions import override
 
@@ -19,6 +18,8 @@ from casparian.ui.probing import PlaceField
 from casparian.ui.problems import plain_label
 
 if TYPE_CHECKING:
+    from PySide6.QtGui import QMouseEvent
+
     from casparian.domain.addresses import Address
     from casparian.services.configuration import Probe
     from casparian.settings import Row, Settings

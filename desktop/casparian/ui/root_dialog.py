@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
-    QDialog,
     QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from casparian.ui.tasks import Tasks
 
 
-class RootDialog(QDialog):
+class RootDialog(parts.Dialog):
     """A path for one source on one host."""
 
     def __init__(
@@ -70,8 +69,8 @@ class RootDialog(QDialog):
             place,
             plain_label(
                 "The source was added under this path. If this host sees the same evidence under "
-                "another one, jobs here read it there. The evidence must be the same: its hashes are "
-                "checked when it is read.",
+                "another one, jobs that run here read it there. A file whose size or time of change is "
+                "another there counts as changed.",
                 look="faint",
             ),
             label, line, self._problem, buttons,

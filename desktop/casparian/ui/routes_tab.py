@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, get_args
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QButtonGroup,
-    QDialog,
     QFormLayout,
     QPushButton,
     QRadioButton,
@@ -193,7 +192,7 @@ class RoutesTab(QWidget):
         self._refresh.soon()
 
 
-class RouteDialog(QDialog):
+class RouteDialog(parts.Dialog):
     """Asks where an output is to go, and what becomes of rows that are there.
 
     Signals:

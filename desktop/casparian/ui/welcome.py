@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QGridLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from casparian.domain.errors import UserProblem
 from casparian.services import configuration
@@ -22,7 +22,7 @@ VARIABLE = "CASPARIAN_NO_WELCOME"
 """Set to anything, it keeps the welcome from being shown: for starts that nobody watches."""
 
 
-class WelcomeDialog(QDialog):
+class WelcomeDialog(parts.Dialog):
     """Says hello, answers the three questions, and lets one choose another profile.
 
     Signals:
@@ -87,7 +87,7 @@ class WelcomeDialog(QDialog):
         column.addStretch(1)
         column.addWidget(parts.row(None, self._quit, self._start, gap=theme.GRID))
         self.setWindowIcon(icons.icon("casparian", "accent"))
-        self.resize(808, 440)
+        self.resize(840, 440)
 
     @Slot()
     def _render(self) -> None:

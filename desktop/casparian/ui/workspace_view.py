@@ -30,6 +30,7 @@ from casparian.ui.tasks import Refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from casparian.bootstrap import Services
     from casparian.domain.errors import CasparianError
     from casparian.domain.evidence import Workspace
@@ -216,6 +217,20 @@ class WorkspaceView(QWidget):
         title_lines.addWidget(self._facts)
         main.addWidget(titles)
         main.addWidget(self._banner)
+        main.addWidget(self._build_pages(actions), 1)
+
+        self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
+        self.splitter.setObjectName("workspace_splitter")
+        self.splitter.addWidget(side)
+        self.splitter.addWidget(board)
+        self.splitter.setSizes([256, 1024])
+        self.splitter.setStretchFactor(1, 1)
+        self.splitter.setChildrenCollapsible(False)
+        parts.margins(self, all_round=0).addWidget(self.splitter)
+        self.setFocusProxy(self._list_table)
+        self._enable()
+
+    def _build_pages(self, actions: Actions) -> QWidget:
         columns = QSplitter(Qt.Orientation.Horizontal)
         columns.setObjectName("board_splitter")
         columns.setHandleWidth(2 * theme.GRID)
@@ -234,18 +249,7 @@ class WorkspaceView(QWidget):
         for page, word in ((columns, "Board"), (self._configuration, "Configuration")):
             page.setContentsMargins(0, 2 * theme.GRID, 0, 0)
             self._pages.addTab(page, word)
-        main.addWidget(self._pages, 1)
-
-        self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
-        self.splitter.setObjectName("workspace_splitter")
-        self.splitter.addWidget(side)
-        self.splitter.addWidget(board)
-        self.splitter.setSizes([256, 1024])
-        self.splitter.setStretchFactor(1, 1)
-        self.splitter.setChildrenCollapsible(False)
-        parts.margins(self, all_round=0).addWidget(self.splitter)
-        self.setFocusProxy(self._list_table)
-        self._enable()
+        return self._pages
 
     def _build_tables(self, actions: Actions) -> QWidget:
         self._tables: RecordModel[TableSummary] = RecordModel(
