@@ -249,7 +249,10 @@ class DuckdbSink:
             if not old:
                 connection.execute(f"ALTER TABLE {place} ADD COLUMN {name} {new}")
             elif old != new and _can_become(connection, place, name, old, new):
-                connection.execute(f"ALTER TABLE {place} ALTER {name} TYPE {new}")
+                value = f"nullif({name}, '')" if old == "VARCHAR" else name
+                connection.execute(
+                    f"ALTER TABLE {place} ALTER {name} TYPE {new} USING CAST({value} AS {new})"
+                )
             elif old != new and not _is_wider(old, new):
                 raise UserProblem(
                     f"{table.name} in {self._path.name} has a column of another type",
@@ -393,8 +396,8 @@ def _columns(connection: _Connection, schema: str, name: str) -> dict[str, str] 
 def _can_become(connection: _Connection, place: str, name: str, old: str, new: str) -> bool:
     """Whether every value of the column survives the change of type."""
     if not _is_wider(new, old):
-        # A column that held no value so far is text, and becomes whatever comes.
-        where = f"{name} IS NOT NULL"
+        # A column that held no value so far is text, all of it empty, and becomes whatever comes.
+        where = f"{name} <> ''" if old == "VARCHAR" else f"{name} IS NOT NULL"
     elif new == "DOUBLE":
         where = f"{name} NOT BETWEEN -{_LARGEST_WHOLE} AND {_LARGEST_WHOLE}"
     else:
