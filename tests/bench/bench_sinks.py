@@ -16,6 +16,7 @@ import json
 import random
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,12 +30,13 @@ import sqlalchemy as sa
 from casparian.domain.addresses import parse
 from casparian.domain.cancel import CancelToken
 from casparian.domain.contracts import LINEAGE, Contract, table_schema
-from casparian.parsers import evtx
+from casparian.parsers.evtx import EvtxParser
 from casparian.sinks import postgres
 from casparian.sinks.base import Delivery, RowsOf, TableDelivery
 from casparian.sinks.parquet import ParquetSink, Promotion
 from casparian.sinks.postgres import PostgresSink
-from casparian.worker import parts
+from casparian.worker.messages import Run
+from casparian.worker.parts import ROW_GROUP_ROWS, PartWriter, Target
 from helpers.postgres import running
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 20_000
 PART_ROWS = 250_000
 FILES = 20
-COLUMNS = (*evtx.COLUMNS, *LINEAGE)
+CONTRACT = EvtxParser.outputs[0]
+COLUMNS = (*CONTRACT.columns, *LINEAGE)
 TABLE = "evtx_events"
 
 
@@ -138,12 +141,12 @@ def to_parquet(rows: pa.Table, folder: Path, rounds: int) -> None:
     numbers = iter(range(1_000))
 
     def bare(path: Path) -> None:
-        with pq.ParquetWriter(path, rows.schema, compression="zstd") as writer:
-            for at in range(0, rows.num_rows, parts.ROW_GROUP_ROWS):
-                writer.write_table(rows.slice(at, parts.ROW_GROUP_ROWS))
+        pq.write_table(
+            rows, path, row_group_size=ROW_GROUP_ROWS, compression="zstd", compression_level=1
+        )
 
     def staged(path: Path, name: str) -> None:
-        write_part(batches, rows.schema, path)
+        write_part(batches, path)
         sink.promote([Promotion(path, f"bench/{TABLE}/{name}.parquet")])
 
     def one_round() -> tuple[float, ...]:
@@ -165,7 +168,6 @@ def to_duckdb(rows: pa.Table, staged: tuple[Path, ...], folder: Path, rounds: in
         print("DuckDB: there is no such sink yet")
         return
     import duckdb
-
     from casparian.sinks.duckdb import DuckdbSink
 
     numbers = iter(range(1_000))
@@ -206,23 +208,20 @@ def stage(rows: pa.Table, folder: Path) -> tuple[Path, ...]:
     for at in range(0, rows.num_rows, PART_ROWS):
         path = folder / f"{at:09}.parquet"
         some = rows.slice(at, PART_ROWS)
-        write_part(some.to_batches(BATCH_ROWS), rows.schema, path)
+        write_part(some.to_batches(BATCH_ROWS), path)
         written.append(path)
     return tuple(written)
 
 
-def write_part(batches: list[pa.RecordBatch], schema: pa.Schema, path: Path) -> None:
-    """Write and sync a part in row groups, as `worker.parts` does."""
-    held: list[pa.RecordBatch] = []
-    count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd", store_schema=False) as writer:
-        for at, batch in enumerate(batches, 1):
-            held.append(batch)
-            count += batch.num_rows
-            if count >= parts.ROW_GROUP_ROWS or at == len(batches):
-                writer.write_table(pa.Table.from_batches(held))
-                held, count = [], 0
-    parts.sync_file(path)
+def write_part(batches: list[pa.RecordBatch], path: Path) -> None:
+    """Write and sync a part by the worker's own writer."""
+    run = Run("j1", EvtxParser.name, str(path.parent), 0, [], {}, {})
+    target = Target(TABLE, "", COLUMNS)
+    with ThreadPoolExecutor(1) as background:
+        writer = PartWriter(run, EvtxParser(), target, path, background)
+        for batch in batches:
+            writer.write(batch)
+        writer.complete()
 
 
 def reader_of(rows: pa.Table) -> pa.RecordBatchReader:
@@ -298,7 +297,7 @@ def events(count: int) -> pa.Table:
         "_cf_file_id": pa.array([file_id(at * FILES // count) for at in range(count)]),
     }
     columns = []
-    for field in table_schema(Contract(TABLE, evtx.COLUMNS)):
+    for field in table_schema(Contract(TABLE, CONTRACT.columns)):
         if field.name in ordered:
             column = ordered[field.name]
         else:
