@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from casparian import parsers
-from casparian.domain.addresses import parse
 from casparian.domain.cancel import CancelToken
 from casparian.settings import load
 from helpers import hostile
-from helpers import postgres as postgres_server
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from helpers.postgres import running
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,18 +48,17 @@ def tsql_model(tsql):
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URI of a PostgreSQL server; see `helpers.postgres`."""
-    with postgres_server.running() as uri:
-        yield uri
+def postgres_server():
+    """A running PostgreSQL (`helpers.postgres.Server`)."""
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
-def postgres_address(postgres):
-    """An address with a schema of its own, which is removed afterwards with those of its workspaces."""
-    schema = f"cf_{uuid.uuid4().hex[:12]}"
-    yield dataclasses.replace(parse(postgres, schemes=("postgres",)), schema=schema)
-    postgres_server.drop_schemas(postgres, schema)
+def postgres(postgres_server):
+    """The address of an empty database of its own on a real PostgreSQL."""
+    with postgres_server.database() as address:
+        yield address
 
 
 @pytest.fixture

@@ -71,6 +71,7 @@ class JobService:
         self._loops = 0
         self._asked = 0
         self._closing = False
+        self._is_settling = False
         self._running: dict[JobId, CancelToken] = {}
         self._progress: dict[JobId, Progress] = {}
         self.on_idle: Callable[[], None] = lambda: None
@@ -193,6 +194,7 @@ class JobService:
                 return
             self._asked += 1
             self._state.notify_all()
+            self._is_settling = True
             while self._loops < self._settings.workers:
                 self._loops += 1
                 self._executor.submit(self._loop)
@@ -219,6 +221,14 @@ class JobService:
     def _is_held(self, job_id: JobId) -> bool:
         state = self.job(job_id).state
         return state is not JobState.QUEUED and not state.is_terminal
+
+    def is_idle(self) -> bool:
+        """Whether every slot has run out of jobs, and none waits in the queue."""
+        with self._state:
+            if self._loops:
+                return False
+        with self._store.read() as uow:
+            return not uow.jobs.queued_ids()
 
     def wait(self, cancel: CancelToken) -> None:
         """Wait until every slot has run out of jobs; a cancel stops the jobs first.
@@ -329,7 +339,7 @@ class JobService:
                     asked = self._asked
                 claim = None if self._closing else self._claim()
                 if claim is None:
-                    if not self._closing:
+                    if self._is_settled():
                         self._runner.retire()
                         self._runner.undo_failed()
                     self.on_idle()
@@ -359,6 +369,14 @@ class JobService:
                 return not self._closing
             return asked != self._asked and not self._closing
 
+    def _is_settled(self) -> bool:
+        """Whether nothing runs here any more; said to one slot, once after every start and every job."""
+        with self._state:
+            if self._running or self._closing:
+                return False
+            settled, self._is_settling = self._is_settling, False
+            return settled
+
     def _claim(self) -> Claim | None:
         with self._store.touch() as uow:
             # A program beside this one may have died since this one started.
@@ -381,6 +399,7 @@ class JobService:
         finally:
             with self._state:
                 del self._running[job.id]
+                self._is_settling = True
                 self._progress.pop(job.id, None)
         if state in {JobState.SUCCEEDED, JobState.PARTIAL}:
             self._resubmit_stale(job.workspace_id)

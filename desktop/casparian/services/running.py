@@ -108,7 +108,7 @@ class JobRunner:
             try:
                 with self._committing:
                     retired = self._committer.retire(one.workspace_id, one.parser, folder)
-            except CasparianError as error:
+            except (CasparianError, OSError) as error:
                 logger.error("old rows of %s stay in their tables: %s", one.parser, error)  # noqa: TRY400
             else:
                 if retired:

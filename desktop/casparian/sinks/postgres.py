@@ -73,12 +73,9 @@ _LOCKED = ("55P03", "40P01")
 _MADE_BY_ANOTHER = ("23505", "42P06", "42P07", "42701")
 
 _SESSION = """
-SET client_encoding = 'UTF8';
-SET standard_conforming_strings = on;
-SET TimeZone = 'UTC';
-SET DateStyle = 'ISO, YMD';
-SET IntervalStyle = 'postgres';
-SET extra_float_digits = 1;
+SELECT set_config('standard_conforming_strings', 'on', false), set_config('TimeZone', 'UTC', false),
+    set_config('DateStyle', 'ISO, YMD', false), set_config('IntervalStyle', 'postgres', false),
+    set_config('extra_float_digits', '1', false), current_setting('server_encoding')
 """
 
 _FIND = """
@@ -97,7 +94,7 @@ WHERE (n.nspname = $1 OR starts_with(n.nspname, $1 || '_')) AND c.relkind = 'r'
 """
 _STATE = """
 SELECT current_setting('server_version'), current_setting('server_version_num')::bigint,
-    current_setting('server_encoding'), current_setting('transaction_read_only') = 'on',
+    current_setting('transaction_read_only') = 'on',
     CASE WHEN to_regnamespace(quote_ident($1)) IS NULL
         THEN has_database_privilege(current_database(), 'CREATE')
         ELSE has_schema_privilege(quote_ident($1), 'CREATE')
@@ -134,7 +131,7 @@ class PostgresSink:
         delivery = _settled(delivery)
         what = "The rows could not be delivered"
         with self._session(what, cancel) as session, session.stopped_by(cancel):
-            _check_encoding(session)
+            _check_encoding(session, what)
             targets = self._locked_targets(session, delivery, cancel)
             self._on_step("staged")
             self._take_back(session, delivery.job_id)
@@ -172,15 +169,14 @@ class PostgresSink:
         what = "The PostgreSQL server cannot be used as a sink"
         with self._session(what, connect_s=_PROBE_CONNECT_S) as session:
             session.execute(f"SET statement_timeout = {_PROBE_MS}")
-            [(version, number, encoding, read_only, may_write, user)] = session.query(
+            [(version, number, read_only, may_write, user)] = session.query(
                 _STATE, self._address.schema
             )
             if number < OLDEST_VERSION:
                 raise UserProblem(
                     what, f"{self.address}: it is version {version}", "Version 13 is the oldest"
                 )
-            if encoding != "UTF8":
-                raise _wrong_encoding(what, encoding)
+            _check_encoding(session, what)
             if read_only:
                 raise EnvironmentProblem(
                     what,
@@ -372,7 +368,7 @@ class _Session:
     def __init__(self, address: Address, connect_s: int) -> None:
         self._connection = adbc.connect(_uri(address, connect_s))
         try:
-            self.execute(_SESSION)
+            [(*_, self.encoding)] = self.query(_SESSION)
             self.commit()
         except BaseException:
             self._connection.close()
@@ -396,12 +392,10 @@ class _Session:
             return rows
 
     def execute(self, sql: str, *values: Any) -> None:
-        """Run a statement; several, if there are no values."""
+        """Run a statement."""
+        # Not by `executescript`, which commits first.
         with self._connection.cursor() as cursor:
-            if values:
-                cursor.execute(sql, _bound(values))
-            else:
-                cursor.executescript(sql)
+            cursor.execute(sql, _bound(values))
 
     def load(self, where: str, table: str, reader: pa.RecordBatchReader) -> int:
         """Append to a table; return how many rows the server took."""
@@ -446,6 +440,7 @@ def _bound(values: Sequence[Any]) -> pa.RecordBatch | None:
 def _uri(address: Address, connect_s: int) -> str:
     """What libpq connects by; the options of the address come last and count."""
     options = {
+        "client_encoding": "UTF8",
         "connect_timeout": str(connect_s),
         "application_name": "Casparian Flow",
         "keepalives_idle": "30",
@@ -476,18 +471,13 @@ def _settled(delivery: Delivery) -> Delivery:
     return replace(delivery, tables=tuple(replace(one, gone=()) for one in delivery.tables))
 
 
-def _wrong_encoding(what: str, encoding: str) -> UserProblem:
-    return UserProblem(
-        what,
-        f"the database keeps text as {encoding}, which cannot hold every character",
-        "Make a database with the encoding UTF8",
-    )
-
-
-def _check_encoding(session: _Session) -> None:
-    [(encoding,)] = session.query("SELECT current_setting('server_encoding')")
-    if encoding != "UTF8":
-        raise _wrong_encoding("The rows could not be delivered", encoding)
+def _check_encoding(session: _Session, what: str) -> None:
+    if session.encoding != "UTF8":
+        raise UserProblem(
+            what,
+            f"the database keeps text as {session.encoding}, which cannot hold every character",
+            "Make a database with the encoding UTF8",
+        )
 
 
 def _key(text: str) -> int:

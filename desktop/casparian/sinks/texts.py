@@ -18,6 +18,10 @@ pc: Any = pyarrow.compute
 """Untyped: the stubs know only some of the overloads."""
 
 _DAY_US = 86_400_000_000
+_TEN_THOUSAND_YEARS_DAYS = 25 * 146_097
+"""The Gregorian calendar repeats every 400 years of 146,097 days."""
+_YEAR_0_DAYS = 719_528
+"""From the first day of the year 0 to that of 1970."""
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
@@ -39,12 +43,28 @@ def as_text(values: pa.Array[Any]) -> pa.StringArray:
         texts = pa.array(
             [None if one is None else f"{one:f}" for one in values.to_pylist()], pa.string()
         )
+    elif pa.types.is_date(kind) or pa.types.is_timestamp(kind):
+        texts = _calendar(values)
     else:
         texts = pc.cast(values, pa.string())
         if pa.types.is_floating(kind) and not pc.all(pc.is_finite(values)).as_py():
             texts = pa.array(
                 [one and _NOT_FINITE.get(one, one) for one in texts.to_pylist()], pa.string()
             )
+    return texts
+
+
+def _calendar(values: Any) -> pa.StringArray:
+    """Dates and instants as text; Arrow writes wrong ones beyond the year 32767."""
+    day = pa.types.is_date(values.type)
+    whole = pc.cast(values, pa.int32()).cast(pa.int64()) if day else pc.cast(values, pa.int64())
+    age = _TEN_THOUSAND_YEARS_DAYS if day else _TEN_THOUSAND_YEARS_DAYS * _DAY_US
+    since = pc.add(whole, _YEAR_0_DAYS if day else _YEAR_0_DAYS * _DAY_US)
+    ages = pc.divide(since, age)
+    near = pc.subtract(whole, pc.multiply(ages, age))
+    written = pc.cast(pc.cast(near.cast(pa.int32()) if day else near, values.type), pa.string())
+    before = pc.if_else(pc.greater(ages, 0), ages.cast(pa.string()), "")
+    texts: pa.StringArray = pc.binary_join_element_wise(before, written, "")
     return texts
 
 

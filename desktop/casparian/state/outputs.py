@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from casparian.domain.contracts import Column
-from casparian.domain.evidence import FileState
+from casparian.domain.evidence import FileState, ScanState
 from casparian.domain.ids import FileId, JobId, OutputId, WorkspaceId, new_id
 from casparian.domain.jobs import JobState
 from casparian.state.evidence import path_hash
@@ -19,6 +19,7 @@ from casparian.state.tables import (
     materializations,
     outputs,
     routes,
+    scans,
     sinks,
     sources,
 )
@@ -210,8 +211,9 @@ class OutputRepository:
         """Whether all of these files still count."""
         return all(
             self._c.execute(
-                sa.select(outputs.c.superseded_at.is_(None)).where(outputs.c.id == one)
+                sa.select(outputs.c.superseded_at).where(outputs.c.id == one)
             ).scalar_one()
+            is None
             for one in ids
         )
 
@@ -334,7 +336,8 @@ class OutputRepository:
     def outdated(self) -> list[Outdated]:
         """Whose rows of contents that no file holds any more are left to no job.
 
-        A job of the same parser that is still to commit takes them out itself: in one with its own rows.
+        A job of the same parser that is still to commit takes them out itself, as its own rows come in; and
+        where a scan still runs, the content may turn up again, or such a job may follow.
         """
         m = materializations.c
         is_open = sa.exists().where(
@@ -342,8 +345,13 @@ class OutputRepository:
             jobs.c.parser == m.parser,
             jobs.c.state.in_([one for one in JobState if not one.is_terminal]),
         )
-        orphaned = _orphaned(m.workspace_id, m.parser, sa.func.max(m.job_id)).where(~is_open)
-        rows = self._c.execute(orphaned.group_by(m.workspace_id, m.parser))
+        running = sa.select(scans.c.id).where(scans.c.state == ScanState.RUNNING)
+        orphaned = (
+            _orphaned(m.workspace_id, m.parser, sa.func.max(m.job_id))
+            .where(~is_open, files.c.scan_id.not_in(running))
+            .group_by(m.workspace_id, m.parser)
+        )
+        rows = self._c.execute(orphaned)
         return [Outdated(*row) for row in rows]
 
     def _counting(

@@ -99,7 +99,7 @@ class JobRepository:
             sa.select(jobs)
             .where(
                 jobs.c.state == JobState.QUEUED,
-                jobs.c.cancel_asked.is_(False),
+                jobs.c.cancel_asked == sa.false(),
                 jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
                 ~refused,
             )
@@ -131,7 +131,7 @@ class JobRepository:
         """Prolong a lease; False means that the claim is lost or the job is to be cancelled."""
         changed = self._c.execute(
             jobs.update()
-            .where(jobs.c.id == job_id, jobs.c.token == token, jobs.c.cancel_asked.is_(False))
+            .where(jobs.c.id == job_id, jobs.c.token == token, jobs.c.cancel_asked == sa.false())
             .values(lease_until=now + LEASE)
         )
         return bool(changed.rowcount)
@@ -186,7 +186,7 @@ class JobRepository:
         )
         query = sa.select(sa.func.min(jobs.c.not_before)).where(
             jobs.c.state == JobState.QUEUED,
-            jobs.c.cancel_asked.is_(False),
+            jobs.c.cancel_asked == sa.false(),
             jobs.c.not_before > now,
             ~refused,
         )
@@ -196,7 +196,7 @@ class JobRepository:
     def to_undo(self) -> list[Job]:
         """Jobs that did not succeed, and of which a sink may still hold rows."""
         query = sa.select(jobs).where(
-            jobs.c.undo.is_(True), jobs.c.state.in_((JobState.FAILED, JobState.CANCELLED))
+            jobs.c.undo == sa.true(), jobs.c.state.in_((JobState.FAILED, JobState.CANCELLED))
         )
         return [_job(row) for row in self._c.execute(query).mappings()]
 
