@@ -168,6 +168,7 @@ def to_duckdb(rows: pa.Table, staged: tuple[Path, ...], folder: Path, rounds: in
         print("DuckDB: there is no such sink yet")
         return
     import duckdb
+
     from casparian.sinks.duckdb import DuckdbSink
 
     numbers = iter(range(1_000))
