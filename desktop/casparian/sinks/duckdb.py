@@ -50,7 +50,7 @@ from casparian.sinks.names import DEFAULT_FOLDER, refuse_twins
 from casparian.sinks.staged import batches, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from casparian.domain.addresses import Address
     from casparian.domain.contracts import Column
@@ -206,6 +206,10 @@ class DuckdbSink:
         cancel: CancelToken,
     ) -> None:
         place = _place(delivery.schema, table.name)
+        if not table.columns:  # rows only leave
+            if _is_ours(_columns(connection, _schema(delivery.schema), table.name)):
+                _take_out(connection, place, table, delivery.mode)
+            return
         refuse_twins(table.name, (one.name for one in table.columns))
         table = self._shape(connection, delivery.schema, table)
         plain = _is_plain(table, cancel)
@@ -235,13 +239,13 @@ class DuckdbSink:
             made = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
             connection.execute(f"CREATE TABLE {place} ({made})")
             return table
-        folded = {name.casefold(): kind for name, kind in found.items()}
-        if not all(one in folded for one in LINEAGE_COLUMNS):
+        if not _is_ours(found):
             raise UserProblem(
                 f"{table.name} in {self._path.name} is not a table of this program",
                 "It lacks the columns that say where a row comes from",
                 "Rename it, or choose another sink",
             )
+        folded = {name.casefold(): kind for name, kind in found.items()}
         columns = []
         for column in table.columns:
             old, new = folded.get(column.name.casefold(), ""), wanted[column.name]
@@ -391,6 +395,11 @@ def _columns(connection: _Connection, schema: str, name: str) -> dict[str, str] 
         [_SINK, schema, name],
     ).fetchall()
     return dict(rows) or None
+
+
+def _is_ours(columns: Mapping[str, str] | None) -> bool:
+    """Whether rows of ours may be in a table: it says of each row where it comes from."""
+    return columns is not None and columns.keys() >= {*LINEAGE_COLUMNS}
 
 
 def _can_become(connection: _Connection, place: str, name: str, old: str, new: str) -> bool:
