@@ -18,6 +18,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
@@ -141,3 +142,11 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def uri_of(address: Address) -> str:
+    """An address as libpq's tools name it."""
+    options = urlencode(address.options)
+    user = f"{address.user}:{quote(address.password or '', safe='')}@"
+    port = f":{address.port}" if address.host and address.port else ""
+    return f"postgresql://{user}{address.host}{port}/{address.database}?{options}"

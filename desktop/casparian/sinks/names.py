@@ -83,3 +83,19 @@ def namespace(address: Address, folder: str) -> str:
     if folder == DEFAULT_FOLDER:
         return address.schema
     return fitted(f"{address.schema}_{folder}", POSTGRES_BYTES)
+
+
+def refuse_twins(table: str, names: Iterable[str]) -> None:
+    """Refuse names of columns that differ in case only, for a database that does not tell them apart.
+
+    Raises:
+        UserProblem: there are such.
+    """
+    folded: dict[str, str] = {}
+    for name in names:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            raise UserProblem(
+                f"The table {table} cannot be written",
+                f"the database does not tell its columns {other} and {name} apart",
+                "Rename one of them in the contract",
+            )
