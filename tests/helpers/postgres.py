@@ -48,24 +48,6 @@ class Server:
     """Where it listens on 127.0.0.1; None for a server that is not ours."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    @property
-    def uri(self) -> str:
-        """As libpq's tools name it."""
-        one = self.root
-        options = urlencode(one.options)
-        user = f"{one.user}:{quote(one.password or '', safe='')}@"
-        port = f":{one.port}" if one.host and one.port else ""
-        return f"postgresql://{user}{one.host}{port}/{one.database}?{options}"
-
-    def drop_schemas(self, prefix: str) -> None:
-        """Remove the schemas whose names begin so."""
-        with self.connect() as connection:
-            found = connection.execute(
-                "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [prefix]
-            ).fetchall()
-            for (name,) in found:
-                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
-
     def connect(self, address: Address | None = None) -> psycopg.Connection:
         """A connection of the test's own, that commits each statement."""
         one = address or self.root
@@ -160,3 +142,11 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def uri_of(address: Address) -> str:
+    """An address as libpq's tools name it."""
+    options = urlencode(address.options)
+    user = f"{address.user}:{quote(address.password or '', safe='')}@"
+    port = f":{address.port}" if address.host and address.port else ""
+    return f"postgresql://{user}{address.host}{port}/{address.database}?{options}"
