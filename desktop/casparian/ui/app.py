@@ -16,7 +16,7 @@ from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, cast
 
 import qasync  # type: ignore[import-untyped]  # it ships no types
-from PySide6.QtCore import QEvent, QMessageLogContext, Qt, QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QEvent, QMessageLogContext, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication, QDialog
 
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem
@@ -150,7 +150,6 @@ def _opened(
 def _asked(loop: qasync.QEventLoop, dialog: QDialog) -> bool:
     """Show a dialog without a window behind it; return whether it was accepted."""
     answers: list[bool] = []
-    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, on=False)
     dialog.finished.connect(lambda code: answers.append(code == QDialog.DialogCode.Accepted))
     dialog.finished.connect(QApplication.quit)
     dialog.open()

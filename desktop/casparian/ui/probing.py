@@ -71,6 +71,8 @@ class Tester(QWidget):
         self._is_busy = self.has_something_to_say = False
         self.button = QPushButton("Test")
         self.button.setObjectName(f"{name}_button")
+        # Enter in a field is for the dialog's own act.
+        self.button.setAutoDefault(False)
         self.button.clicked.connect(self._on_clicked)
         self._picture = parts.Picture("waiting", "faint")
         self._word = parts.heading(name=f"{name}_word")

@@ -64,9 +64,9 @@ class ProfileDialog(parts.Dialog):
         self._ok.setObjectName("profile_ok")
         self._ok.setAccessibleName("Change the profile")
         self._ok.setProperty("look", "primary")
-        self._ok.setDefault(True)
         self._ok.clicked.connect(self._on_ok)
         self._lay_out()
+        self._ok.setDefault(True)
         self._form.setFocus()
         self._render()
 
@@ -187,7 +187,6 @@ class NoStoreDialog(parts.Dialog):
             buttons.append(button)
         quits, password, change, again = buttons
         again.setProperty("look", "primary")
-        again.setDefault(True)
         column = parts.margins(self, all_round=3 * theme.GRID, gap=2 * theme.GRID)
         column.addWidget(parts.row(parts.Picture("bad", "bad", 24), title, None, gap=theme.GRID))
         for part in (place, said, self._banner):
@@ -195,6 +194,7 @@ class NoStoreDialog(parts.Dialog):
         column.addStretch(1)
         column.addWidget(parts.row(quits, None, password, change, again, gap=theme.GRID))
         self.setMinimumWidth(640)
+        again.setDefault(True)
         again.setFocus()
 
     @Slot()

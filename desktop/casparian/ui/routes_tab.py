@@ -237,7 +237,6 @@ class RouteDialog(parts.Dialog):
         self._ok.setObjectName("route_ok")
         self._ok.setAccessibleName("Change the route")
         self._ok.setProperty("look", "primary")
-        self._ok.setDefault(True)
         self._ok.clicked.connect(self._on_ok)
         form = QFormLayout()
         form.setHorizontalSpacing(2 * theme.GRID)
@@ -260,6 +259,7 @@ class RouteDialog(parts.Dialog):
         column.addStretch(1)
         column.addWidget(parts.row(None, cancel, self._ok, gap=theme.GRID))
         self._field.changed.connect(self._render)
+        self._ok.setDefault(True)
         self.resize(680, 320)
         self._render()
 

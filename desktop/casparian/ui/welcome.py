@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from casparian.domain.errors import UserProblem
@@ -25,16 +25,12 @@ VARIABLE = "CASPARIAN_NO_WELCOME"
 class WelcomeDialog(parts.Dialog):
     """Says hello, answers the three questions, and lets one choose another profile.
 
-    Signals:
-        chosen: the user goes on; the settings are written.
+    Accepted, the settings are written and the program goes on; it stands alone.
     """
-
-    chosen = Signal()
 
     def __init__(self, settings: Settings, tasks: Tasks, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("welcome_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Casparian Flow")
         self._tasks = tasks
         self._form = ProfileForm(settings, tasks, asks_for_files=False)
@@ -52,9 +48,9 @@ class WelcomeDialog(parts.Dialog):
         self._start.setObjectName("welcome_start")
         self._start.setAccessibleName("Start")
         self._start.setProperty("look", "primary")
-        self._start.setDefault(True)
         self._start.clicked.connect(self._on_start)
         self._lay_out()
+        self._start.setDefault(True)
         self._start.setFocus()
         self._render()
 
@@ -120,7 +116,6 @@ class WelcomeDialog(parts.Dialog):
 
     def _on_applied(self, _nothing: object) -> None:
         self.accept()
-        self.chosen.emit()
 
     def _on_failed(self, error: CasparianError) -> None:
         self._start.setEnabled(True)
