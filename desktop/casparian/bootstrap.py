@@ -16,6 +16,7 @@ from casparian.services.doctor import examine
 from casparian.services.intake import Intake
 from casparian.services.jobs import JobService
 from casparian.services.results import ResultService
+from casparian.services.routes import RouteService
 from casparian.services.rules import RuleService
 from casparian.services.sinks import Sinks
 from casparian.services.sources import SourceService
@@ -43,6 +44,7 @@ class Services:
     catalog: CatalogService
     intake: Intake
     sinks: Sinks
+    routes: RouteService
     _store: Store
     _executor: Executor | None
 
@@ -93,6 +95,7 @@ def open_services(
         catalog=catalog,
         intake=Intake(sources, jobs),
         sinks=sinks,
+        routes=RouteService(store, bus, sinks),
         _store=store,
         _executor=None if executor else slots,
     )

@@ -18,6 +18,7 @@ import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
@@ -46,6 +47,24 @@ class Server:
     port: int | None = None
     """Where it listens on 127.0.0.1; None for a server that is not ours."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def uri(self) -> str:
+        """As libpq's tools name it."""
+        one = self.root
+        options = urlencode(one.options)
+        user = f"{one.user}:{quote(one.password or '', safe='')}@"
+        port = f":{one.port}" if one.host and one.port else ""
+        return f"postgresql://{user}{one.host}{port}/{one.database}?{options}"
+
+    def drop_schemas(self, prefix: str) -> None:
+        """Remove the schemas whose names begin so."""
+        with self.connect() as connection:
+            found = connection.execute(
+                "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [prefix]
+            ).fetchall()
+            for (name,) in found:
+                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
     def connect(self, address: Address | None = None) -> psycopg.Connection:
         """A connection of the test's own, that commits each statement."""

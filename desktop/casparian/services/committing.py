@@ -77,7 +77,7 @@ class _Replaced:
     copies: tuple[tuple[Path | None, OutputFile], ...]
     """Each with the file that is to be put in place; None where the rows stay in their database."""
     rows: tuple[tuple[str, str, RowsOf], ...]
-    """What leaves databases: sink, table, rows."""
+    """What leaves databases: sink, table or quarantine, rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,10 @@ class Committer:
             if found is None:
                 continue
             with self._store.write() as uow:
-                gone = ((table, rows.job_id, rows.file_id) for table, rows in found.gone)
+                gone = (
+                    (table.removesuffix(QUARANTINE_SUFFIX), rows.job_id, rows.file_id)
+                    for table, rows in found.gone
+                )
                 uow.outputs.supersede_rows(key, gone, datetime.now(UTC))
                 uow.commit()
             sink.revoke(job.id)
@@ -487,10 +490,14 @@ class Committer:
             if group in staying:
                 copies += self._without(output, leaving[group], staying[group], change, folder)
         rows = tuple(
-            (sink, table, RowsOf(job_id, file_id))
-            for (job_id, table, sink), file_ids in leaving.items()
-            if not is_parquet(sink)
-            for file_id in sorted(file_ids)
+            (one.sink, name, RowsOf(one.job_id, one.file_id))
+            for one in old
+            if one.id in gone and not is_parquet(one.sink)
+            for name, count in (
+                (one.table, one.accepted),
+                (f"{one.table}{QUARANTINE_SUFFIX}", one.quarantined),
+            )
+            if count
         )
         return _Replaced(tuple(one.id for one in old), tuple(retired), tuple(copies), rows)
 
@@ -639,9 +646,8 @@ def _by_sink(files: Iterable[tuple[Path | None, OutputFile]]) -> dict[str, list[
 def _leaving(replaced: _Replaced) -> dict[str, dict[str, tuple[RowsOf, ...]]]:
     """What leaves databases: sink -> table or quarantine -> rows."""
     found: dict[str, dict[str, tuple[RowsOf, ...]]] = defaultdict(dict)
-    for sink, table, rows in replaced.rows:
-        for name in (table, f"{table}{QUARANTINE_SUFFIX}"):
-            found[sink][name] = (*found[sink].get(name, ()), rows)
+    for sink, name, rows in replaced.rows:
+        found[sink][name] = (*found[sink].get(name, ()), rows)
     return found
 
 

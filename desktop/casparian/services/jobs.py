@@ -232,6 +232,14 @@ class JobService:
             return True
         return state is not JobState.QUEUED and not state.is_terminal
 
+    def is_idle(self) -> bool:
+        """Whether every slot has run out of jobs, and none waits in the queue."""
+        with self._state:
+            if self._loops:
+                return False
+        with self._store.read() as uow:
+            return not uow.jobs.queued_ids()
+
     def wait(self, cancel: CancelToken) -> None:
         """Wait until every slot has run out of jobs; a cancel stops the jobs first.
 

@@ -14,7 +14,7 @@ from casparian.catalog.export import ManifestFacts, SourceFact, export
 from casparian.catalog.reader import CatalogReader
 from casparian.domain.errors import CasparianError, UserProblem
 from casparian.domain.results import ViewSpec
-from casparian.services.tables import TableSummary, committed_tables
+from casparian.services.tables import TableSummary, table_summaries
 from casparian.state.evidence import FileQuery
 from casparian.state.records import HistoryEntry
 
@@ -77,7 +77,7 @@ class ResultService:
         """The tables of a workspace by name."""
         with self._store.read() as uow:
             workspace = uow.evidence.workspace(workspace_id)
-            return [TableSummary.of(*one) for one in committed_tables(uow, self._sinks, workspace)]
+            return table_summaries(uow, self._sinks, workspace)
 
     def query(self, workspace_id: WorkspaceId, sql: str, cancel: CancelToken) -> View:
         """Run a query and remember it.

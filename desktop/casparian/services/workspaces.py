@@ -14,7 +14,7 @@ from casparian.domain.events import WorkspacesChanged
 from casparian.domain.evidence import DEFAULT_WORKSPACE, Workspace
 from casparian.domain.ids import RuleId, WorkspaceId, new_id
 from casparian.domain.results import QUARANTINE_SUFFIX, RESERVED_TABLES
-from casparian.services.tables import TableSummary, committed_tables
+from casparian.services.tables import TableSummary, table_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,9 +139,7 @@ class WorkspaceService:
         """What is ready, what is going on, and what to look at."""
         with self._store.read() as uow:
             workspace = uow.evidence.workspace(workspace_id)
-            tables = tuple(
-                TableSummary.of(*one) for one in committed_tables(uow, self._sinks, workspace)
-            )
+            tables = tuple(table_summaries(uow, self._sinks, workspace))
             jobs = Counter(job.state for job in uow.jobs.jobs(workspace_id))
             files = uow.evidence.totals(workspace_id)
         return Overview(tables, dict(jobs), files)

@@ -43,7 +43,8 @@ class TableDelivery:
     name: str
     """As the contract has it; `…_quarantine` for what was rejected."""
     columns: tuple[Column, ...]
-    """Every column that the table is to have, in order, lineage columns included."""
+    """Every column that the table is to have, in order, lineage columns included; empty where rows only
+    leave: then nothing is made, also if the table is not there any more."""
     parts: tuple[Path, ...] = ()
     """Staged Parquet files; each has some of the columns, or a narrower type of one: what is missing is
     null, what is narrower is cast."""

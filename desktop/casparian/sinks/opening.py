@@ -20,4 +20,17 @@ def open_sink(address: Address, reserved: Sequence[Path]) -> Sink:
     Raises:
         UserProblem, EnvironmentProblem: it cannot be used.
     """
-    raise NotImplementedError(f"{address} {reserved}")
+    match address.scheme:
+        case "duckdb":
+            from casparian.sinks.duckdb import DuckdbSink
+
+            return DuckdbSink(address, reserved=reserved)
+        case "postgres":
+            from casparian.sinks.postgres import PostgresSink
+
+            return PostgresSink(address)
+        case "sqlserver":
+            from casparian.sinks.sqlserver import SqlServerSink
+
+            return SqlServerSink(address)
+    raise ValueError(f"{address.scheme} is not a database")

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from casparian.domain.errors import EnvironmentProblem, from_os_error
 from casparian.domain.types import arrow_type
+from casparian.sinks.texts import as_text, nulls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,5 +59,16 @@ def _shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
             columns.append(pa.nulls(batch.num_rows, field.type))
         else:
             column = batch.column(at)
-            columns.append(column if column.type == field.type else column.cast(field.type))
+            columns.append(_cast(column, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast(column: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:
+    if column.type == wanted:
+        return column
+    if column.null_count == len(column):
+        return nulls(len(column), wanted)
+    text = pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type)
+    if wanted == pa.string() and not text:
+        return as_text(column)
+    return column.cast(wanted)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -26,7 +28,6 @@ from casparian.state.records import RecordRepository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from casparian.domain.addresses import Address
     from casparian.state.backends import Backend, Kind
@@ -50,6 +51,8 @@ class StoreState:
     """Of the database: `SQLite 3.40.1`, `PostgreSQL 18.4`."""
     place: str
     size_bytes: int
+    schema_version: int | None
+    """None where no store is there yet."""
 
 
 class UnitOfWork:
@@ -127,17 +130,7 @@ class Store:
         return tables.SCHEMA_VERSION
 
     def _found_version(self, uow: UnitOfWork) -> int | None:
-        connection = uow._connection  # noqa: SLF001  (same module)
-        names = sa.inspect(connection).get_table_names(schema=self._backend.schema)
-        if "schema_version" in names:
-            return int(connection.execute(sa.select(tables.schema_version.c.version)).scalar_one())
-        if names:
-            raise EnvironmentProblem(
-                "The state store is not one of ours",
-                f"it holds the tables {', '.join(names[:5])} and no schema version",
-                "Choose another place for it, or move what is there aside",
-            )
-        return None
+        return _version(uow._connection, self._backend)  # noqa: SLF001  (same module)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[UnitOfWork]:
@@ -179,29 +172,68 @@ class Store:
             EnvironmentProblem: it cannot be reached, or is damaged.
         """
         with self.read() as uow:
-            connection = uow._connection  # noqa: SLF001  (same module)
-            return StoreState(
-                self._backend.check(connection),
-                self.place,
-                self._backend.size_bytes(connection),
-            )
+            return _state(uow._connection, self._backend)  # noqa: SLF001  (same module)
 
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
 
-    @contextlib.contextmanager
-    def _converted(self) -> Iterator[None]:
-        try:
-            yield
-        except exc.DBAPIError as error:
-            explained = self._backend.explained(error)
-            if explained is None:
-                raise
-            if isinstance(explained, EnvironmentProblem) and explained.retryable:
-                explained = StoreAway(explained.title, explained.detail, explained.hint)
-            raise explained from error
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise StoreAway("The disk is full", self.place) from error
+    def _converted(self) -> contextlib.AbstractContextManager[None]:
+        return _converted(self._backend)
+
+
+def look(place: Path | Address) -> StoreState:
+    """Look at a place where a store is, or may be made; nothing is made.
+
+    Raises:
+        EnvironmentProblem, UserProblem: it cannot be reached, or is not ours.
+    """
+    backend = backend_for(place)
+    if isinstance(place, Path) and not place.exists():
+        return StoreState(f"SQLite {sqlite3.sqlite_version}", backend.place, 0, None)
+    engine = backend.engine()
+    try:
+        with _converted(backend), engine.connect() as connection:
+            backend.begin(connection, "read")
+            return _state(connection, backend)
+    finally:
+        engine.dispose()
+
+
+def _state(connection: sa.Connection, backend: Backend) -> StoreState:
+    return StoreState(
+        backend.check(connection),
+        backend.place,
+        backend.size_bytes(connection),
+        _version(connection, backend),
+    )
+
+
+def _version(connection: sa.Connection, backend: Backend) -> int | None:
+    names = sa.inspect(connection).get_table_names(schema=backend.schema)
+    if "schema_version" in names:
+        return int(connection.execute(sa.select(tables.schema_version.c.version)).scalar_one())
+    if names:
+        raise EnvironmentProblem(
+            "The state store is not one of ours",
+            f"it holds the tables {', '.join(names[:5])} and no schema version",
+            "Choose another place for it, or move what is there aside",
+        )
+    return None
+
+
+@contextlib.contextmanager
+def _converted(backend: Backend) -> Iterator[None]:
+    try:
+        yield
+    except exc.DBAPIError as error:
+        explained = backend.explained(error)
+        if explained is None:
             raise
+        if isinstance(explained, EnvironmentProblem) and explained.retryable:
+            explained = StoreAway(explained.title, explained.detail, explained.hint)
+        raise explained from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreAway("The disk is full", backend.place) from error
+        raise
