@@ -77,6 +77,7 @@ class JobService:
         self._closing = False
         self._is_settling = False
         self._is_store_away = False
+        self._doubtful: set[str] = set()
         self._running: dict[JobId, CancelToken] = {}
         self._progress: dict[JobId, Progress] = {}
         self.on_idle: Callable[[], None] = lambda: None
@@ -420,13 +421,36 @@ class JobService:
             return settled
 
     def _claim(self) -> Claim | None:
-        with self._store.touch() as uow:
-            # A program beside this one may have died since this one started.
-            now = uow.now()
-            self._take_back(uow, uow.jobs.held(expired_at=now))
-            claim = uow.jobs.claim(self._settings.host_name, os.getpid(), now)
-            uow.commit()
+        self._give_back_doubtful()
+        token = new_id()
+        try:
+            with self._store.touch() as uow:
+                # A program beside this one may have died since this one started.
+                now = uow.now()
+                self._take_back(uow, uow.jobs.held(expired_at=now))
+                claim = uow.jobs.claim(self._settings.host_name, os.getpid(), now, token)
+                uow.commit()
+        except StoreAway:
+            with self._state:
+                self._doubtful.add(token)
+            raise
         return claim
+
+    def _give_back_doubtful(self) -> None:
+        """Put jobs back into the queue whose claim was made though its connection was lost."""
+        with self._state:
+            doubtful = set(self._doubtful)
+        if not doubtful:
+            return
+        with self._store.write() as uow:
+            for one in uow.jobs.held():
+                if one.token in doubtful:
+                    attempt = one.job.attempt - 1
+                    uow.jobs.move(one.job.id, one.token, JobState.QUEUED, attempt=attempt)
+                    uow.jobs.note(one.job.id, datetime.now(UTC), "Its claim was lost on the way.")
+            uow.commit()
+        with self._state:
+            self._doubtful -= doubtful
 
     def _run(self, claim: Claim) -> None:
         job = claim.job
