@@ -65,7 +65,8 @@ def part(folder: Path, columns, values, *, job, file="f1", start=1):
     arrays |= {one.name: pa.array(lineage[one.name], arrow_type(one.type)) for one in LINEAGE}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{len(list(folder.iterdir())):04}-{job}.parquet"
-    pq.write_table(pa.table(arrays), path)
+    # As a worker writes them: Parquet has no duration, and the Arrow schema is not kept.
+    pq.write_table(pa.table(arrays), path, store_schema=False)
     return path
 
 

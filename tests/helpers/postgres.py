@@ -18,7 +18,6 @@ import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
 
 import psycopg
 import pytest
@@ -51,11 +50,7 @@ class Server:
     @property
     def uri(self) -> str:
         """As libpq's tools name it."""
-        one = self.root
-        options = urlencode(one.options)
-        user = f"{one.user}:{quote(one.password or '', safe='')}@"
-        port = f":{one.port}" if one.host and one.port else ""
-        return f"postgresql://{user}{one.host}{port}/{one.database}?{options}"
+        return uri_of(self.root)
 
     def drop_schemas(self, prefix: str) -> None:
         """Remove the schemas whose names begin so."""
@@ -160,3 +155,11 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def uri_of(address: Address) -> str:
+    """An address as libpq's tools name it."""
+    options = urlencode(address.options)
+    user = f"{address.user}:{quote(address.password or '', safe='')}@"
+    port = f":{address.port}" if address.host and address.port else ""
+    return f"postgresql://{user}{address.host}{port}/{address.database}?{options}"

@@ -419,7 +419,7 @@ class TestDelivery:
         columns = columns_of(text="string")
         path = parts(columns, {"text": ["a"]}, job=J1)
 
-        with pytest.raises(RuntimeError, match=step):
+        with pytest.raises(RuntimeError, match="on purpose"):
             sink.deliver(delivery(J1, table_delivery("t", columns, path)), CancelToken())
 
         assert server.statements[-2] == say.ROLLBACK
@@ -448,6 +448,20 @@ class TestDelivery:
             sink.deliver(delivery(J1, table_delivery("t", columns, path)), token)
 
         assert say.record("casparian") not in server.statements
+
+    def test_rows_leave_though_none_come(self, server, sink):
+        server.has_ledger = True
+        server.schemas.add("casparian")
+        server.tables["casparian", "t"] = found(LINEAGE)
+        server.tables["casparian", "theirs"] = [("stranger", "nvarchar", -1, 0, 0)]
+        gone = [(J2, "f1")]
+        tables = [table_delivery(name, (), gone=gone) for name in ("t", "theirs", "never there")]
+
+        sink.deliver(delivery(J1, *tables), CancelToken())
+
+        assert [
+            one for one in server.statements if one.startswith(("DELETE", "CREATE", "DROP"))
+        ] == [say.take_out("[casparian].[t]", 1)]
 
     def test_names_that_differ_in_case_only_are_refused(self, sink, parts):
         columns = columns_of(Name="string", name="string")

@@ -629,10 +629,8 @@ def target_key(contract: TableContract, place: Place, shape: str) -> str:
 
 
 def _columns(contract: TableContract, *, quarantine: bool) -> tuple[Column, ...]:
-    """The columns of a table in a database; one that never held a value waits until it has a type."""
-    if quarantine:
-        return (*LINEAGE, *QUARANTINE)
-    return (*(one for one in contract.columns if one.type != "null"), *LINEAGE)
+    """The columns of a table in a database."""
+    return (*LINEAGE, *QUARANTINE) if quarantine else (*contract.columns, *LINEAGE)
 
 
 def _by_sink(files: Iterable[tuple[Path | None, OutputFile]]) -> dict[str, list[Promotion]]:

@@ -50,7 +50,7 @@ from casparian.sinks.names import DEFAULT_FOLDER, refuse_twins
 from casparian.sinks.staged import batches, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from casparian.domain.addresses import Address
     from casparian.domain.contracts import Column
@@ -206,6 +206,10 @@ class DuckdbSink:
         cancel: CancelToken,
     ) -> None:
         place = _place(delivery.schema, table.name)
+        if not table.columns:  # rows only leave
+            if _is_ours(_columns(connection, _schema(delivery.schema), table.name)):
+                _take_out(connection, place, table, delivery.mode)
+            return
         refuse_twins(table.name, (one.name for one in table.columns))
         table = self._shape(connection, delivery.schema, table)
         plain = _is_plain(table, cancel)
@@ -235,13 +239,13 @@ class DuckdbSink:
             made = ", ".join(f"{quote(name)} {kind}" for name, kind in wanted.items())
             connection.execute(f"CREATE TABLE {place} ({made})")
             return table
-        folded = {name.casefold(): kind for name, kind in found.items()}
-        if not all(one in folded for one in LINEAGE_COLUMNS):
+        if not _is_ours(found):
             raise UserProblem(
                 f"{table.name} in {self._path.name} is not a table of this program",
                 "It lacks the columns that say where a row comes from",
                 "Rename it, or choose another sink",
             )
+        folded = {name.casefold(): kind for name, kind in found.items()}
         columns = []
         for column in table.columns:
             old, new = folded.get(column.name.casefold(), ""), wanted[column.name]
@@ -249,7 +253,10 @@ class DuckdbSink:
             if not old:
                 connection.execute(f"ALTER TABLE {place} ADD COLUMN {name} {new}")
             elif old != new and _can_become(connection, place, name, old, new):
-                connection.execute(f"ALTER TABLE {place} ALTER {name} TYPE {new}")
+                value = f"nullif({name}, '')" if old == "VARCHAR" else name
+                connection.execute(
+                    f"ALTER TABLE {place} ALTER {name} TYPE {new} USING CAST({value} AS {new})"
+                )
             elif old != new and not _is_wider(old, new):
                 raise UserProblem(
                     f"{table.name} in {self._path.name} has a column of another type",
@@ -390,11 +397,16 @@ def _columns(connection: _Connection, schema: str, name: str) -> dict[str, str] 
     return dict(rows) or None
 
 
+def _is_ours(columns: Mapping[str, str] | None) -> bool:
+    """Whether rows of ours may be in a table: it says of each row where it comes from."""
+    return columns is not None and columns.keys() >= {*LINEAGE_COLUMNS}
+
+
 def _can_become(connection: _Connection, place: str, name: str, old: str, new: str) -> bool:
     """Whether every value of the column survives the change of type."""
     if not _is_wider(new, old):
-        # A column that held no value so far is text, and becomes whatever comes.
-        where = f"{name} IS NOT NULL"
+        # A column that held no value so far is text, all of it empty, and becomes whatever comes.
+        where = f"{name} <> ''" if old == "VARCHAR" else f"{name} IS NOT NULL"
     elif new == "DOUBLE":
         where = f"{name} NOT BETWEEN -{_LARGEST_WHOLE} AND {_LARGEST_WHOLE}"
     else:

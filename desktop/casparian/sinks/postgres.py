@@ -530,7 +530,7 @@ def _filled(
         column, old = one
         short = fitted(column.name, POSTGRES_BYTES)
         if old == "string" and session.query(
-            f"SELECT 1 FROM {quote(where)}.{quote(name)} WHERE {quote(short)} IS NOT NULL LIMIT 1"
+            f"SELECT 1 FROM {quote(where)}.{quote(name)} WHERE {quote(short)} <> '' LIMIT 1"
         ):
             filled.add(short)
     return frozenset(filled)

@@ -41,7 +41,7 @@ from casparian.sinks.texts import as_text
 from casparian.sqlserver import connect, is_of_the_driver, problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from casparian.domain.addresses import Address
     from casparian.domain.cancel import CancelToken
@@ -123,15 +123,17 @@ class SqlServerSink:
                 self._prepare(session)
                 for table, stage in zip(tables, stages, strict=True):
                     cancel.check()
-                    _load(session, table, stage, _Rows(table, cancel))
+                    if table.columns:
+                        _load(session, table, stage, _Rows(table, cancel))
                     self._on_step("staged")
                 cancel.check()
                 self._promote(session, delivery, tables, stages, cancel)
                 self._on_step("committed")
             finally:
                 session.undo()
-                for stage in stages:
-                    session.try_to(tsql.drop(stage))
+                for table, stage in zip(tables, stages, strict=True):
+                    if table.columns:
+                        session.try_to(tsql.drop(stage))
 
     def delivered(self, job_id: str) -> Delivered | None:
         """Ask the ledger."""
@@ -212,6 +214,10 @@ class SqlServerSink:
         for table, stage in zip(tables, stages, strict=True):
             cancel.check()
             place = tsql.place(schema, table.name)
+            if not table.columns:  # rows only leave
+                if _is_ours(_found(session, schema, table.name)):
+                    _take_out(session, place, table, delivery.mode)
+                continue
             values = _shape(session, schema, table, stage)
             if delivery.mode != "append":
                 _take_out(session, place, table, delivery.mode)
@@ -448,13 +454,12 @@ def _shape(session: _Session, schema: str, table: TableDelivery, stage: str) -> 
         For each column, what of the stage goes into it.
     """
     place = tsql.place(schema, table.name)
-    found = [tsql.Found(*one) for one in session.rows(tsql.COLUMNS, schema, table.name)]
-    if not found:
+    there = _found(session, schema, table.name)
+    if not there:
         session.run(tsql.make_table(place, table.columns))
         session.run(tsql.make_index(place))
         return [tsql.staged(at) for at in range(len(table.columns))]
-    there = {one.name.casefold(): one.type for one in found}
-    if not all(one in there for one in LINEAGE_COLUMNS):
+    if not _is_ours(there):
         raise UserProblem(
             f"The table {table.name} cannot be written",
             f"{schema}.{table.name} is there already and is not a table of this program",
@@ -464,6 +469,17 @@ def _shape(session: _Session, schema: str, table: TableDelivery, stage: str) -> 
         _column(session, table, place, there.get(one.name.casefold()), at, stage)
         for at, one in enumerate(table.columns)
     ]
+
+
+def _found(session: _Session, schema: str, name: str) -> dict[str, str]:
+    """The types of a table's columns by their names, whose case does not matter; none if it is not there."""
+    rows = session.rows(tsql.COLUMNS, schema, name)
+    return {one.name.casefold(): one.type for one in (tsql.Found(*row) for row in rows)}
+
+
+def _is_ours(columns: Mapping[str, str]) -> bool:
+    """Whether rows of ours may be in a table: it says of each row where it comes from."""
+    return columns.keys() >= {*LINEAGE_COLUMNS}
 
 
 def _column(

@@ -220,7 +220,7 @@ def count(table: str) -> str:
 
 def has_value(table: str, column: str) -> str:
     """A row where the column holds something."""
-    return f"SELECT TOP (1) 1 FROM {table} WHERE {bracket(column)} IS NOT NULL"
+    return f"SELECT TOP (1) 1 FROM {table} WHERE {bracket(column)} <> N''"
 
 
 def has_long_number(table: str, column: str) -> str:

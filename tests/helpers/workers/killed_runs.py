@@ -4,7 +4,10 @@ A step is a commit of the state store, a promoted or rewritten output, or the ca
 is imported once; every run is a fork, so that a kill costs milliseconds. For each step N the case of
 BASE is laid anew into BASE/N, run until it is killed, and run again to its end; what the second run
 printed goes to BASE/N/summary.json. With `changed` a whole first run comes before, and then the files of
-BASE/changes take the place of those they are named after. Usage: killed_runs.py BASE new|changed
+BASE/changes take the place of those they are named after. With PROFILE and SINK, an address in which
+`{n}` is put for N, outputs go to a database, whose own steps count as well.
+
+    killed_runs.py BASE new|changed [PROFILE SINK]
 """
 
 import contextlib
@@ -13,14 +16,17 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "desktop")]
 
 import casparian.bootstrap  # noqa: E402, F401  (imported before the forks)
-from casparian import cli  # noqa: E402
+from casparian import cli, settings  # noqa: E402
+from casparian.sinks.duckdb import DuckdbSink  # noqa: E402
 from casparian.sinks.parquet import ParquetSink  # noqa: E402
+from casparian.sinks.postgres import PostgresSink  # noqa: E402
 from casparian.state.database import UnitOfWork  # noqa: E402
 
 NEVER = -1
@@ -45,13 +51,24 @@ ParquetSink.rewrite = stepped(ParquetSink.rewrite)
 os.replace = stepped(os.replace)
 
 
+def with_steps(make):
+    def made(self, *args, **kwargs):
+        make(self, *args, **kwargs, on_step=stepped(lambda _step: None))
+
+    return made
+
+
+DuckdbSink.__init__ = with_steps(DuckdbSink.__init__)
+PostgresSink.__init__ = with_steps(PostgresSink.__init__)
+
+
 def forked_run(folder, step):
     """Run the case below a folder in a process of its own; return its wait status."""
-    global killed_before
+    global killed_before, steps
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
-    killed_before = step
+    killed_before, steps = step, 0
     said = io.TextIOWrapper(io.BytesIO())
     with contextlib.redirect_stdout(said):
         code = cli.main(
@@ -66,6 +83,10 @@ def forked_run(folder, step):
 def prepare(base, step, kind):
     folder = base / str(step)
     shutil.copytree(base / "evidence", folder / "evidence")
+    if sink:
+        chosen = settings.load(folder / "home")
+        address = sink.replace("{n}", str(step))
+        settings.save(replace(chosen, profile=profile, default_sink=address))
     if kind == "changed":
         assert forked_run(folder, NEVER) == 0
         shutil.copytree(base / "changes", folder / "evidence", dirs_exist_ok=True)
@@ -73,6 +94,7 @@ def prepare(base, step, kind):
 
 
 base, kind = Path(sys.argv[1]), sys.argv[2]
+profile, sink = sys.argv[3:5] or ("local", "")
 step = 0
 while True:
     step += 1
