@@ -339,6 +339,7 @@ class JobService:
                 quarantined=0,
                 failed_files=0,
                 problem="",
+                not_before=None,
                 retry_of=old.id,
             )
             uow.jobs.add(new, [(one.file_id, content) for content, one in evidence.items()])

@@ -383,6 +383,7 @@ _JOB_COLUMNS = (
     "quarantined",
     "failed_files",
     "problem",
+    "not_before",
     "retry_of",
 )
 
