@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from casparian.catalog.selection import Selection
+    from casparian.catalog.rows import Rows
     from casparian.domain.results import TableInfo, ViewSpec
 
 # The stubs know only some of the overloads.
@@ -136,7 +136,7 @@ class CatalogReader:
     @contextlib.contextmanager
     def selected(
         self, what: ViewSpec | str, schema: str = "main", cancel: CancelToken | None = None
-    ) -> Iterator[Selection]:
+    ) -> Iterator[Rows]:
         """Everything that a view or a query gives, to be streamed; always in the same order.
 
         Raises:
@@ -319,35 +319,39 @@ def _clipped(column: Any, clip: int) -> Any:
 class TableView(View):
     """A table, filtered and sorted."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Rows) -> None:
         self.columns, self.sql = selection.columns, selection.sql
         self._selection = selection
-        self._session = selection.session
-        self._keys = None if selection.is_plain else _Keys(selection)
-        self._session.hold()
+        self._keys = _Keys(selection) if selection.has_keys else None
+        self._counted: int | None = None
+        selection.hold()
         self._closed = threading.Event()
 
     @property
     @override
     def rows(self) -> int | None:
-        if self._selection.is_plain or not self._selection.where:
-            return self._selection.tables[0].info.rows
-        return self._keys.total if self._keys else None
+        known = self._selection.total
+        if known is not None:
+            return known
+        return self._keys.total if self._keys else self._counted
 
     @override
     def count(self, cancel: CancelToken | None = None) -> int:
         known = self.rows
-        if known is not None or self._keys is None:
-            return known or 0
-        return self._keys.reach(None, cancel)
+        if known is not None:
+            return known
+        if self._keys is not None:
+            return self._keys.reach(None, cancel)
+        self._counted = self._selection.count(cancel)
+        return self._counted
 
     @override
     def page(
         self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
     ) -> pa.Table:
         if self._keys is None:
-            known = self.rows or 0
-            limit = max(0, min(limit, known - offset))
+            known = self.rows
+            limit = limit if known is None else max(0, min(limit, known - offset))
             return (
                 self._selection.at(offset, limit, clip, cancel)
                 if limit
@@ -363,16 +367,16 @@ class TableView(View):
         self._closed.set()
         if self._keys is not None:
             self._keys.close()
-        self._session.release()
+        self._selection.release()
 
 
 class _Keys:
     """The keys of a view's rows, in order, in a temporary file that a thread of its own fills."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Rows) -> None:
         self._selection = selection
         self._changed = threading.Condition()
-        self._file = _temporary(selection.session)
+        self._file = _temporary(selection.temp)
         self._count = 0
         self._done = False
         self._filling = False
@@ -412,12 +416,12 @@ class _Keys:
             Offset and count, and whether they are counted from the end; None if it lies between.
         """
         selection = self._selection
-        if not selection.order:
+        if not selection.is_sorted:
             return None
         if offset + limit <= _TOP_ROWS:
             return (offset, limit), False
-        rows = selection.tables[0].info.rows
-        if not selection.where and offset >= rows - _TOP_ROWS:
+        rows = selection.total
+        if rows is not None and offset >= rows - _TOP_ROWS:
             last = min(rows, offset + limit)
             return (rows - last, max(0, last - offset)), True
         return None
@@ -492,14 +496,15 @@ def _key_bytes(batch: pa.RecordBatch) -> memoryview:
     return memoryview(data)[first : first + len(keys) * _KEY_BYTES]
 
 
-def _temporary(session: Session) -> IO[bytes]:
+def _temporary(folder: Path) -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile(dir=session.opening.temp, prefix="keys-")
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder, prefix="keys-")
     except OSError as error:
         raise from_os_error(error, "The table could not be opened") from error
 
 
-def _first(selection: Selection, cap: int, cancel: CancelToken | None) -> tuple[pa.Table, bool]:
+def _first(selection: Rows, cap: int, cancel: CancelToken | None) -> tuple[pa.Table, bool]:
     """The first rows of a result, and whether there are more."""
     kept: list[pa.RecordBatch] = []
     rows = size = 0

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from typing_extensions import override
 
 from casparian.catalog import guard
 from casparian.catalog.conditions import Bound, Written, condition, searching
-from casparian.catalog.session import BATCH_ROWS
+from casparian.catalog.rows import BATCH_ROWS, Rows
 from casparian.catalog.sql import duck_type, quote, read_parquet, readable, shape_of
 from casparian.domain.contracts import TYPE_KEY
 from casparian.domain.errors import EnvironmentProblem, UserProblem
@@ -25,10 +26,11 @@ from casparian.domain.types import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from casparian.catalog.session import Session, Stored
     from casparian.domain.cancel import CancelToken
-    from casparian.domain.results import Sort, ViewSpec
+    from casparian.domain.results import Sort, TableInfo, ViewSpec
 
 _ROW_BITS = 40
 """A row's key is its file's place in the table, shifted by this, plus its row in that file."""
@@ -52,19 +54,17 @@ _ORDERLY = frozenset(
 """Steps of a plan that give rows in the order they get them. Sorting is none: it does not settle ties."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+@dataclass(frozen=True)
+class Selection(Rows):
     """One query over one session; make it with `of_table` or `of_sql`."""
 
     session: Session
     columns: tuple[ColumnInfo, ...]
     places: tuple[str, ...]
-    """How each column is called inside the query."""
     source: str
     """What stands behind FROM."""
     schema: str
     sql: str
-    """The equivalent statement, as people would write it."""
     tables: tuple[Stored, ...]
     """The tables it reads, as far as it names them."""
     where: str = ""
@@ -81,22 +81,43 @@ class Selection:
         return self.tables[0] if self.key and self.tables[0].info.kind != "control" else None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is all the rows of a table, in their own order."""
-        return bool(self.key) and not self.where and not self.order
+    @override
+    def temp(self) -> Path:
+        return self.session.opening.temp
 
+    @property
+    @override
+    def infos(self) -> tuple[TableInfo, ...]:
+        return tuple(one.info for one in self.tables)
+
+    @property
+    @override
+    def total(self) -> int | None:
+        return self.tables[0].info.rows if self.key and not self.where else None
+
+    @property
+    @override
+    def is_sorted(self) -> bool:
+        return bool(self.order)
+
+    @property
+    @override
+    def has_keys(self) -> bool:
+        # All the rows of a table, in their own order, need none.
+        return bool(self.key and (self.where or self.order))
+
+    @override
     def place(self, name: str) -> str:
-        """How a column is called inside the query, shown or not; empty if there is none."""
         known = self.tables[0].info.columns if self.key else self.columns
         return next((f"c{at}" for at, one in enumerate(known) if one.name == name), "")
 
+    @override
     def stream(
         self,
         expressions: Sequence[str] | None = None,
         cancel: CancelToken | None = None,
         rows: int = BATCH_ROWS,
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Give the rows, or expressions over `places` for each of them, in order."""
         wanted = ", ".join(expressions or self.places)
         order = f" ORDER BY {self.order}" if self.order else ""
         return self.session.stream(
@@ -117,6 +138,7 @@ class Selection:
         steps = set(_STEP.findall(str(plan.column(1)[0])))
         return steps <= _ORDERLY
 
+    @override
     def keys(
         self,
         cancel: CancelToken | None,
@@ -124,13 +146,6 @@ class Selection:
         *,
         backwards: bool = False,
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Give the keys of the rows, in order.
-
-        Args:
-            cancel: ends it.
-            limit: (offset, count); None for all.
-            backwards: from the last row to the first, the offset counted from there.
-        """
         settled = self.back if backwards else self.order
         order = f" ORDER BY {settled}" if settled else ""
         part = f" LIMIT {limit[1]} OFFSET {limit[0]}" if limit else ""
@@ -141,8 +156,8 @@ class Selection:
             cancel=cancel,
         )
 
+    @override
     def at(self, offset: int, limit: int, clip: int | None, cancel: CancelToken | None) -> pa.Table:
-        """Read rows of a plain selection by their position."""
         source, skip = self.source, offset
         stored = self.stored
         if stored is not None:
@@ -157,10 +172,10 @@ class Selection:
         )
         return shaped(rows, self.columns)
 
+    @override
     def by_keys(
         self, keys: Sequence[int], clip: int | None, cancel: CancelToken | None
     ) -> pa.Table:
-        """Read rows by their keys, and give them in the order of the keys."""
         stored = self.stored
         by_file: dict[int, list[int]] = {}
         for key in keys:
@@ -188,6 +203,30 @@ class Selection:
         return shaped(
             table.take(pa.array([row_of[key] for key in keys])).remove_column(0), self.columns
         )
+
+    @override
+    def count(self, cancel: CancelToken | None) -> int:
+        rows = self.session.table(
+            f"SELECT count(*) FROM {self.source}{self.where}",
+            self.values,
+            schema=self.schema,
+            cancel=cancel,
+        )
+        return int(rows.column(0)[0].as_py())
+
+    @override
+    def values_of(self, column: str, info: TableInfo, cancel: CancelToken | None) -> set[str]:
+        place = self.session.place(info)
+        rows = self.session.table(f"SELECT DISTINCT {quote(column)} FROM {place}", cancel=cancel)
+        return {str(value) for value in rows.column(0).to_pylist() if value}
+
+    @override
+    def hold(self) -> None:
+        self.session.hold()
+
+    @override
+    def release(self) -> None:
+        self.session.release()
 
     def _shown(self, clip: int | None) -> str:
         if clip is None:
