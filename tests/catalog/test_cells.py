@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian.catalog import cells
-from casparian.catalog.sql import duck_type
 from casparian.domain.types import arrow_type, read_text
+from casparian.duck import duck_type
 
 YEAR_1_US = -62_135_596_800_000_000
 YEAR_99999_US = 3_093_527_980_799_999_999

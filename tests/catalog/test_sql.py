@@ -7,16 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casparian.catalog.sql import (
-    duck_type,
-    from_duckdb,
-    literal,
-    quote,
-    reachable,
-    readable,
-    shape_of,
-)
+from casparian.catalog.sql import from_duckdb, reachable, readable, shape_of
 from casparian.domain.errors import Cancelled, EnvironmentProblem, UserProblem
+from casparian.duck import duck_type, literal, quote
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -15,8 +15,8 @@ from xml.sax.saxutils import escape
 
 import pyarrow as pa
 
-from casparian.catalog.sql import literal
 from casparian.domain.types import arrow_type, word_of
+from casparian.duck import literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pyarrow as pa
 
-from casparian.catalog.sql import checked, duck_type, literal
 from casparian.domain.errors import UserProblem
 from casparian.domain.results import OPERATORS
 from casparian.domain.types import read_text
+from casparian.duck import checked, duck_type, literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

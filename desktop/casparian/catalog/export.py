@@ -43,6 +43,7 @@ from casparian.catalog.selection import shaped
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.ids import new_id
 from casparian.domain.jobs import Progress
+from casparian.duck import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

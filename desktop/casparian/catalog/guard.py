@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 
-from casparian.catalog.sql import checked, from_duckdb
+from casparian.catalog.sql import from_duckdb
 from casparian.domain.errors import UserProblem
+from casparian.duck import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

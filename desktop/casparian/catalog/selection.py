@@ -18,11 +18,12 @@ from typing_extensions import override
 from casparian.catalog import guard
 from casparian.catalog.conditions import Bound, Written, condition, searching
 from casparian.catalog.rows import BATCH_ROWS, Rows
-from casparian.catalog.sql import duck_type, quote, read_parquet, readable, shape_of
+from casparian.catalog.sql import readable, shape_of
 from casparian.domain.contracts import TYPE_KEY
 from casparian.domain.errors import EnvironmentProblem, UserProblem
 from casparian.domain.results import ColumnInfo
 from casparian.domain.types import arrow_type
+from casparian.duck import duck_type, quote, read_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence

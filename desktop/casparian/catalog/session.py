@@ -27,9 +27,10 @@ import pyarrow as pa
 
 from casparian.catalog import views
 from casparian.catalog.rows import BATCH_ROWS
-from casparian.catalog.sql import from_duckdb, is_fatal, literal, quote, reachable
+from casparian.catalog.sql import from_duckdb, is_fatal, reachable
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.results import ColumnInfo, TableInfo
+from casparian.duck import literal, quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from casparian.catalog.sql import duck_type, from_duckdb, literal, quote, read_parquet, shape_of
+from casparian.catalog.sql import from_duckdb, shape_of
 from casparian.domain.contracts import LINEAGE, QUARANTINE
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.ids import new_id
 from casparian.domain.results import QUARANTINE_SUFFIX
+from casparian.duck import STORAGE, duck_type, literal, quote, read_parquet
 from casparian.durable import sync_file, sync_folder
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ INTERNAL = "_casparian"
 EMPTY = "_casparian_empty"
 """A schema with nothing in it: where a workspace without tables looks names up."""
 
-_STORAGE = "v1.5.0"
 _ABANDONED_AFTER_S = 3600
 _CREATE = f"""
 CREATE SCHEMA made.{INTERNAL};
@@ -120,7 +120,7 @@ def _write(
     connection = duckdb.connect()
     try:
         connection.execute(
-            f"ATTACH {literal(str(aside))} AS made (STORAGE_VERSION {literal(_STORAGE)}); BEGIN"
+            f"ATTACH {literal(str(aside))} AS made (STORAGE_VERSION {literal(STORAGE)}); BEGIN"
         )
         connection.execute(_CREATE)
         connection.execute(f"INSERT INTO made.{INTERNAL}.generation VALUES (?)", [generation])

@@ -17,9 +17,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from casparian.catalog.sql import quote
 from casparian.domain.evidence import shown_text
 from casparian.domain.results import Filter, ViewSpec
+from casparian.duck import quote
 from casparian.ui import icons, parts
 from casparian.ui.actions import Action
 from casparian.ui.catalog_tree import CatalogTree

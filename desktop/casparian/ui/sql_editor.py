@@ -26,7 +26,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QListWidget, QPlainTextEdit, QTextEdit, QWidget
 from typing_extensions import override
 
-from casparian.catalog.sql import quote
+from casparian.duck import quote
 from casparian.ui import theme
 from casparian.ui.sql_text import (
     Completion,
