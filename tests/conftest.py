@@ -25,6 +25,27 @@ def evidence() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tsql():
+    """Microsoft's T-SQL parser; the first use on a machine fetches its packages."""
+    from helpers.tsql import GateMissing, TSqlGate
+
+    try:
+        gate = TSqlGate()
+    except GateMissing as missing:
+        pytest.skip(f"no T-SQL was checked with Microsoft's parser: {missing}")
+    with gate:
+        yield gate
+
+
+@pytest.fixture(scope="session")
+def tsql_model(tsql):
+    """The same, where its model of a database loads too."""
+    if not tsql.has_model:
+        pytest.skip(f"no T-SQL was checked against Microsoft's model: {tsql.model_missing}")
+    return tsql
+
+
 @pytest.fixture
 def settings(tmp_path):
     """A home of its own, with a watchdog that barks early."""
