@@ -43,13 +43,12 @@ from casparian.catalog.selection import shaped
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.ids import new_id
 from casparian.domain.jobs import Progress
-from casparian.duck import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from casparian.catalog.reader import CatalogReader
+    from casparian.catalog.reader import Reader
     from casparian.catalog.rows import Rows
     from casparian.domain.cancel import CancelToken
     from casparian.domain.results import ColumnInfo, ViewSpec
@@ -114,7 +113,7 @@ class Exported:
 
 
 def export(  # noqa: PLR0913  (they are what an export is asked for; all but the first five by name)
-    reader: CatalogReader,
+    reader: Reader,
     what: ViewSpec | str,
     schema: str,
     target: Path,
@@ -129,7 +128,7 @@ def export(  # noqa: PLR0913  (they are what an export is asked for; all but the
     """Write everything that a view or a query gives to a file, and its manifest beside it.
 
     Args:
-        reader: of the catalog.
+        reader: of the catalog, or of a sink elsewhere.
         what: a table as somebody wants to see it, or one SELECT.
         schema: of the workspace, where the query's tables are looked up.
         target: the file to write.

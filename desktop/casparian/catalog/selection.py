@@ -16,7 +16,8 @@ import pyarrow as pa
 from typing_extensions import override
 
 from casparian.catalog import guard
-from casparian.catalog.conditions import Bound, Written, condition, searching
+from casparian.catalog.conditions import Bound, Written, condition, ordering, searching
+from casparian.catalog.dialects import DUCKDB
 from casparian.catalog.rows import BATCH_ROWS, Rows
 from casparian.catalog.sql import readable, shape_of
 from casparian.domain.contracts import TYPE_KEY
@@ -26,12 +27,12 @@ from casparian.domain.types import arrow_type
 from casparian.duck import duck_type, quote, read_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from casparian.catalog.session import Session, Stored
     from casparian.domain.cancel import CancelToken
-    from casparian.domain.results import Sort, TableInfo, ViewSpec
+    from casparian.domain.results import TableInfo, ViewSpec
 
 _ROW_BITS = 40
 """A row's key is its file's place in the table, shifted by this, plus its row in that file."""
@@ -263,8 +264,8 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
             raise UserProblem(f"{info.name} has no column {name}", hint="Look at its columns")
         return by_name[name]
 
-    def inside(name: str) -> str:
-        return place[known(name).name]
+    def inside(column: ColumnInfo) -> str:
+        return place[column.name]
 
     def bound_place(column: ColumnInfo) -> str:
         here = place[column.name]
@@ -292,9 +293,7 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
     if shown:
         statement += f" WHERE {' AND '.join(shown)}"
     if spec.sort:
-        statement += (
-            f" ORDER BY {_order(spec.sort, lambda name: readable(known(name).name, keywords))}"
-        )
+        statement += f" ORDER BY {ordering(DUCKDB, spec.sort, known, written_place)}"
     return Selection(
         session,
         columns,
@@ -304,8 +303,10 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
         statement,
         (stored,),
         where=f" WHERE {' AND '.join(where)}" if where else "",
-        order=f"{_order(spec.sort, inside)}, {key}" if spec.sort else "",
-        back=f"{_order(spec.sort, inside, backwards=True)}, {key} DESC" if spec.sort else "",
+        order=f"{ordering(DUCKDB, spec.sort, known, inside)}, {key}" if spec.sort else "",
+        back=f"{ordering(DUCKDB, spec.sort, known, inside, backwards=True)}, {key} DESC"
+        if spec.sort
+        else "",
         key=key,
         values=tuple(bound.values),
     )
@@ -427,14 +428,6 @@ def _files_with(stored: Stored, offset: int, limit: int) -> list[int]:
 
 def _list(columns: Iterable[ColumnInfo], keywords: frozenset[str]) -> str:
     return ", ".join(readable(column.name, keywords) for column in columns)
-
-
-def _order(sorts: Sequence[Sort], name: Callable[[str], str], *, backwards: bool = False) -> str:
-    nulls = "NULLS FIRST" if backwards else "NULLS LAST"
-    return ", ".join(
-        f"{name(one.column)} {'DESC' if one.descending != backwards else 'ASC'} {nulls}"
-        for one in sorts
-    )
 
 
 def _chunks(parts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
