@@ -56,7 +56,10 @@ def _put(plain, arrow, schema, name, columns, files):
     )
     for file in files:
         rows = pq.read_table(file.path)
-        rows = pa.table([_sent(rows.column(one.name), one.type) for one in columns], names=[one.name for one in columns])
+        rows = pa.table(
+            [_sent(rows.column(one.name), one.type) for one in columns],
+            names=[one.name for one in columns],
+        )
         with arrow.cursor() as cursor:
             cursor.adbc_ingest("stage", rows, mode="replace", temporary=True)
             cursor.execute(f'INSERT INTO "{schema}"."{name}" SELECT {casts} FROM stage')
@@ -73,9 +76,15 @@ def _sent(values, word):
     if word == "duration":
         return values.cast(pa.duration("us"))
     if word.startswith("struct<"):
-        return pa.array([None if one is None else json.dumps(one, default=str) for one in values.to_pylist()], pa.string())
+        return pa.array(
+            [None if one is None else json.dumps(one, default=str) for one in values.to_pylist()],
+            pa.string(),
+        )
     if word in {"string", "json"}:
-        return pa.array([None if one is None else one.replace("\0", "\u2400") for one in values.to_pylist()], pa.string())
+        return pa.array(
+            [None if one is None else one.replace("\0", "\u2400") for one in values.to_pylist()],
+            pa.string(),
+        )
     return values
 
 

@@ -48,13 +48,9 @@ _SETTINGS = {
     "TimeZone": "UTC",
     "standard_conforming_strings": "on",
     "default_transaction_read_only": "on",
-    # Rows of a table in the order of their places, whoever else reads it.
-    "synchronize_seqscans": "off",
     # What is streamed is read to its end.
     "cursor_tuple_fraction": "1.0",
 }
-_IN_PLACE = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off"
-"""What is left reads a table from its beginning to its end."""
 
 _READINGS = {
     "bool": Reading("boolean"),
@@ -88,6 +84,8 @@ _LISTS = {
     "_bytea": "binary",
 }
 """Arrays that a sink of ours writes. Those of other queries may have several dimensions: they are JSON."""
+_AS_JSON = ("json", "list<", "struct<")
+"""What sinks write as text that is JSON."""
 _NUMERIC = "numeric"
 _AS_TEXT = "({})::text"
 _RESERVED = frozenset(
@@ -285,8 +283,10 @@ class Postgres(ServerDialect):
         return f'{place}::text COLLATE "C"' if word in TEXTS else place
 
     @override
-    def reading(self, described: Described, *, stored: bool) -> Reading:
-        kind = described.type
+    def reading(self, described: Described, *, told: str | None = None) -> Reading:
+        kind, stored = described.type, told is not None
+        if told and kind == "text" and told.startswith(_AS_JSON):
+            return Reading("json")
         if kind in _READINGS:
             return _READINGS[kind]
         if kind == _NUMERIC:
@@ -320,7 +320,7 @@ class Postgres(ServerDialect):
         return f"SELECT {forms} FROM (\n{statement}\n) AS q({names})"
 
     @override
-    def part(self, order: str, offset: int, limit: int) -> str:
+    def part(self, offset: int, limit: int) -> str:
         return f" LIMIT {limit} OFFSET {offset}"
 
     @override
@@ -375,12 +375,10 @@ class PostgresConnection(Connection):
             raise self._unreachable(error) from None
 
     @override
-    def begin(self, schema: str, *, in_place: bool = False) -> None:
+    def begin(self, schema: str) -> None:
         steps = ["BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"]
         if schema:
             steps.append(f"SET LOCAL search_path = {quote(schema)}")
-        if in_place:
-            steps.append(_IN_PLACE)
         with self._cursor() as cursor:
             cursor.executescript("; ".join(steps))
 

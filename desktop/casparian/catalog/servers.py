@@ -39,7 +39,7 @@ from casparian.catalog.selection import shaped
 from casparian.catalog.session import interrupting
 from casparian.catalog.statements import Checked, Language, check_query
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem
-from casparian.domain.results import QUARANTINE_SUFFIX, ColumnInfo, TableInfo
+from casparian.domain.results import QUARANTINE_SUFFIX, ColumnInfo, Sort, TableInfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from casparian.domain.addresses import Address
     from casparian.domain.cancel import CancelToken
-    from casparian.domain.results import Filter, Sort, ViewSpec
+    from casparian.domain.results import Filter, ViewSpec
 
 # The stubs know only some of the overloads.
 pc: Any = pyarrow.compute
@@ -55,7 +55,7 @@ pc: Any = pyarrow.compute
 _IDLE_KEPT = 3
 _KEYS_AT_ONCE = 65_536
 _COUNTED_AT_ONCE = 50
-_TIE = ("_cf_job_id", "_cf_file_id", "_cf_row")
+_LINEAGE_ORDER = ("_cf_job_id", "_cf_file_id", "_cf_row")
 _PLACE = re.compile(r"\bc(\d+)\b")
 _BEFORE_ALL = {
     "date": -2_440_588,
@@ -88,7 +88,7 @@ class ServerDialect(Dialect):
 
     language: Language
     tie: str = ""
-    """What settles the order of rows that are equal; empty where rows have no places."""
+    """What settles the order of rows that even have the same lineage."""
 
     @abstractmethod
     def name(self, identifier: str) -> str:
@@ -99,8 +99,13 @@ class ServerDialect(Dialect):
         """An identifier as people write it: quoted only where it must be."""
 
     @abstractmethod
-    def reading(self, described: Described, *, stored: bool) -> Reading:
-        """How a column is read; `stored` if a sink of ours made it."""
+    def reading(self, described: Described, *, told: str | None = None) -> Reading:
+        """How a column is read.
+
+        Args:
+            described: by the server.
+            told: for a column of a table of ours, the type that its comment tells; it may be empty.
+        """
 
     @abstractmethod
     def clipped(self, word: str, form: str, size: int) -> str:
@@ -119,7 +124,7 @@ class ServerDialect(Dialect):
         """The statement that gives what a query gives, its columns as c0, c1, ... where that can be."""
 
     @abstractmethod
-    def part(self, order: str, offset: int, limit: int) -> str:
+    def part(self, offset: int, limit: int) -> str:
         """What stands at the end of a statement to give some of its rows."""
 
     def key(self, source: str) -> str:
@@ -144,13 +149,8 @@ class Connection(ABC):
     """One connection to a server, for one thread at a time."""
 
     @abstractmethod
-    def begin(self, schema: str, *, in_place: bool = False) -> None:
-        """Begin a transaction that changes nothing, where names are looked up in a schema.
-
-        Args:
-            schema: of the workspace.
-            in_place: whether rows without an order must come in that of their places.
-        """
+    def begin(self, schema: str) -> None:
+        """Begin a transaction that changes nothing, where names are looked up in a schema, if given."""
 
     @abstractmethod
     def end(self) -> None:
@@ -215,7 +215,6 @@ class Server:
         schema: str = "",
         cancel: CancelToken | None = None,
         rows: int = BATCH_ROWS,
-        in_place: bool = False,
     ) -> Generator[pa.Table, None, None]:
         """Run a query, and give its rows as they come.
 
@@ -223,7 +222,7 @@ class Server:
             CasparianError: what the server or the way to it has against it; `Cancelled` within a moment
                 of the wish, when the server has stopped.
         """
-        with self.at_work(schema, cancel, in_place=in_place) as connection:
+        with self.at_work(schema, cancel) as connection:
             for batch in connection.stream(sql, values, rows):
                 if cancel is not None:
                     cancel.check()
@@ -241,15 +240,13 @@ class Server:
         return pa.concat_tables(self.stream(sql, values, schema=schema, cancel=cancel))
 
     @contextlib.contextmanager
-    def at_work(
-        self, schema: str, cancel: CancelToken | None, *, in_place: bool = False
-    ) -> Iterator[Connection]:
+    def at_work(self, schema: str, cancel: CancelToken | None) -> Iterator[Connection]:
         """A connection for one piece of work, in a transaction that changes nothing."""
         if cancel is not None:
             cancel.check()
         self.hold()
         try:
-            connection = self._begun(schema, in_place=in_place)
+            connection = self._begun(schema)
             clean = False
             try:
                 with interrupting(connection.cancel, cancel):
@@ -271,14 +268,14 @@ class Server:
         finally:
             self.release()
 
-    def _begun(self, schema: str, *, in_place: bool) -> Connection:
+    def _begun(self, schema: str) -> Connection:
         """A connection in a transaction: one at rest, if it is still alive."""
         while True:
             with self._lock:
                 known = self._idle.pop() if self._idle else None
             connection = known or self._connect()
             try:
-                connection.begin(schema, in_place=in_place)
+                connection.begin(schema)
             except Exception as error:
                 connection.close()
                 if known is not None:
@@ -324,8 +321,6 @@ class ServerRows(Rows):
     where: str = ""
     order: str = ""
     back: str = ""
-    settled: str = ""
-    """The order with ties settled, where rows have no places."""
     key: str = ""
     values: tuple[object, ...] = ()
     rows: int | None = None
@@ -376,16 +371,15 @@ class ServerRows(Rows):
         if self.query:
             sql = self.query
         else:
-            order = self.order or self.settled
-            sql = f"SELECT {self._forms(named)} FROM {self.source}{self.where}"
-            sql += f" ORDER BY {order}" if order else ""
+            sql = (
+                f"SELECT {self._forms(named)} FROM {self.source}{self.where} ORDER BY {self.order}"
+            )
         batches = self.server.stream(
             sql,
             self.values,
             schema=self.schema,
             cancel=cancel,
             rows=rows,
-            in_place=not self.query and not self.order,
         )
         with contextlib.closing(batches), _evaluating() as evaluate:
             for batch in batches:
@@ -415,10 +409,9 @@ class ServerRows(Rows):
         backwards: bool = False,
     ) -> Generator[pa.RecordBatch, None, None]:
         order = self.back if backwards else self.order
-        sql = f"SELECT {self.key} AS k FROM {self.source}{self.where}"
-        sql += f" ORDER BY {order}" if order else ""
+        sql = f"SELECT {self.key} AS k FROM {self.source}{self.where} ORDER BY {order}"
         if limit:
-            sql += self.server.dialect.part(order, *limit)
+            sql += self.server.dialect.part(*limit)
         found = 0
         batches = self.server.stream(
             sql,
@@ -426,7 +419,6 @@ class ServerRows(Rows):
             schema=self.schema,
             cancel=cancel,
             rows=_KEYS_AT_ONCE,
-            in_place=not order,
         )
         with contextlib.closing(batches):
             for batch in batches:
@@ -456,10 +448,9 @@ class ServerRows(Rows):
 
     @override
     def at(self, offset: int, limit: int, clip: int | None, cancel: CancelToken | None) -> pa.Table:
-        order = self.order or self.settled
         rows = self.server.table(
             f"SELECT {self._shown(clip)} FROM {self.source}{self.where}"
-            f" ORDER BY {order}{self.server.dialect.part(order, offset, limit)}",
+            f" ORDER BY {self.order}{self.server.dialect.part(offset, limit)}",
             self.values,
             schema=self.schema,
             cancel=cancel,
@@ -642,9 +633,10 @@ class ServerReader(Reader):
         readings: dict[tuple[str, str], list[Reading]] = {}
         for line in self._server.table(sql, values).to_pylist():
             schema, table, name, kind, modifier, comment = line.values()
-            reading = dialect.reading(Described(name, kind, modifier), stored=True)
+            told, word, doc = _told(name, comment or "")
+            reading = dialect.reading(Described(name, kind, modifier), told=word)
             columns.setdefault((schema, table), []).append(
-                ColumnInfo(name, reading.word, comment or "")
+                ColumnInfo(name, reading.word, doc if told == name else f"{told}. {doc}".strip())
             )
             readings.setdefault((schema, table), []).append(reading)
         rows = self._counted(list(columns))
@@ -717,17 +709,11 @@ class ServerReader(Reader):
             statement += f" WHERE {' AND '.join(shown)}"
         if spec.sort:
             statement += f" ORDER BY {ordering(dialect, spec.sort, known, written_place)}"
-        tie = (
-            (dialect.tie,)
-            if key
-            else tuple(
-                bound_place(known(one))
-                for one in _TIE
-                if one in by_name and one not in {sort.column for sort in spec.sort}
-            )
-        )
-        order = ordering(dialect, spec.sort, known, bound_place) if spec.sort else ""
-        back = ordering(dialect, spec.sort, known, bound_place, backwards=True) if order else ""
+        # Rows come as they were committed: the ids of jobs and files grow with time.
+        sorts = (*spec.sort, *(Sort(one) for one in _LINEAGE_ORDER if one in by_name))
+        sorts = tuple({one.column: one for one in reversed(sorts)}.values())[::-1]
+        order = ordering(dialect, sorts, known, bound_place)
+        back = ordering(dialect, sorts, known, bound_place, backwards=True)
         rows = ServerRows(
             self._server,
             columns,
@@ -743,9 +729,8 @@ class ServerReader(Reader):
             self._temp,
             (info,),
             where=f" WHERE {' AND '.join(where)}" if where else "",
-            order=", ".join((order, *tie)) if order else "",
-            back=", ".join((back, *(f"{one} DESC" for one in tie))) if back else "",
-            settled="" if key else ", ".join(tie),
+            order=f"{order}, {dialect.tie}" if dialect.tie else order,
+            back=f"{back}, {dialect.tie} DESC" if dialect.tie else back,
             key=key,
             values=tuple(bound.values),
         )
@@ -760,7 +745,7 @@ class ServerReader(Reader):
             described = connection.describe(checked.sql)
         if not described:
             raise UserProblem("The query gives no columns", hint="Name some behind SELECT")
-        readings = [dialect.reading(one, stored=False) for one in described]
+        readings = [dialect.reading(one) for one in described]
         columns = tuple(
             ColumnInfo(one.name, reading.word)
             for one, reading in zip(described, readings, strict=True)
@@ -890,6 +875,15 @@ def _evaluating() -> Iterator[
         yield evaluate
     finally:
         connection.close()
+
+
+def _told(name: str, comment: str) -> tuple[str, str, str]:
+    """What a sink's comment on a column tells: its name in the contract, its type, and what it holds."""
+    first, line, rest = comment.partition("\n")
+    if not line:
+        return name, "", comment
+    word, _, doc = rest.partition(". ")
+    return first, word, doc
 
 
 def _is_quarantine(schema: str, table: str, among: dict[tuple[str, str], Any]) -> bool:
