@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from casparian import parsers
 from casparian.domain.cancel import CancelToken
 from casparian.settings import load
 from helpers import hostile
+from helpers.postgres import running
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,6 +46,34 @@ def tsql_model(tsql):
     if not tsql.has_model:
         pytest.skip(f"no T-SQL was checked against Microsoft's model: {tsql.model_missing}")
     return tsql
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A running PostgreSQL (`helpers.postgres.Server`)."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """The address of an empty database of its own on a real PostgreSQL."""
+    with postgres_server.database() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def postgres_uri(postgres_server):
+    """The same server as libpq's tools name it."""
+    return postgres_server.uri
+
+
+@pytest.fixture
+def postgres_address(postgres_server):
+    """An address with a schema of its own, which is removed afterwards with those of its workspaces."""
+    schema = f"cf_{uuid.uuid4().hex[:12]}"
+    yield dataclasses.replace(postgres_server.root, schema=schema)
+    postgres_server.drop_schemas(schema)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_a_first_start_makes_the_folders_and_an_explained_file(tmp_path: Path) -
     assert {path.name for path in home.iterdir()} == {"config.toml", "output", "logs", "staging"}
     assert settings.state_path == home / "state.sqlite"
     assert settings.catalog_path == home / "query.duckdb"
-    assert settings.sink_uri == f"parquet://{home.as_posix()}/output/"
+    assert settings.sink.text == f"parquet://{home.as_posix()}/output"
     assert load(home) == settings
 
 
@@ -64,7 +64,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save(settings)
 
     assert load(tmp_path) == settings
-    assert load(tmp_path).output_dir == sink
+    assert load(tmp_path).sink.path == sink
     assert sink.is_dir()
     assert not list(tmp_path.glob("config.toml.*"))
 
@@ -111,7 +111,7 @@ def test_a_sink_may_begin_with_the_users_home(
 
     home = home_with(tmp_path, "default_sink = 'parquet://~/case 7/output/'")
 
-    assert load(home).output_dir == tmp_path / "case 7" / "output"
+    assert load(home).sink.path == tmp_path / "case 7" / "output"
 
 
 @pytest.mark.parametrize(
@@ -132,10 +132,18 @@ def test_a_sink_may_begin_with_the_users_home(
         ("run_after_drop = 1", "run_after_drop must be true or false"),
         ("theme = 'drak'", "theme must be system or light or dark, perhaps 'dark' is meant"),
         ("theme = ['dark']", "theme must be a text"),
-        ("profile = 'enterprise'", "cannot be that in this version; it works with local only"),
-        ("profile = 'home'", "profile must be local"),
-        ("state_store = 'postgres'", "cannot be that in this version; it works with sqlite only"),
-        ("default_sink = '/data'", "default_sink must be parquet://FOLDER"),
+        ("profile = 'home'", "profile must be local or enterprise or hybrid"),
+        (
+            "profile = 'enterprise'",
+            "the state must be in postgres or sqlserver, but .* says sqlite",
+        ),
+        ("profile = 'hybrid'", "the outputs must be in postgres or sqlserver, but .* says parquet"),
+        ("state_store = 'postgres://h/d'", "with profile = 'local' the state must be in sqlite"),
+        ("state_store = 'oracle://h/d'", "must be sqlite, postgres://USER@HOST/DATABASE or "),
+        ("state_store = 'postgres://h'", "must name a database"),
+        ("state_store = 'postgres:///d'", "must name a host"),
+        ("state_store = 'postgres://h:x/d'", "must look like postgres://USER@HOST/DATABASE"),
+        ("default_sink = '/data'", "must be parquet://FOLDER, duckdb://FILE, postgres://"),
         ("default_sink = 'parquet://'", "must name an absolute folder"),
         ("default_sink = 'parquet://data/out'", "must name an absolute folder"),
         ('default_sink = "parquet:///a\\u0000b"', "must not hold control characters"),
@@ -152,12 +160,42 @@ def test_what_does_not_hold_is_refused_with_the_file_and_the_key(
     assert str(tmp_path / "config.toml") in str(caught.value)
 
 
-def test_a_password_in_a_sinks_address_is_not_repeated(tmp_path: Path) -> None:
-    home = home_with(tmp_path, "default_sink = 'postgres://me:secret@host/db'")
-
-    with pytest.raises(UserProblem, match="cannot be a postgres address in this version") as caught:
-        load(home)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "profile = 'hybrid'\ndefault_sink = 'postgres://me:secret@host/db'",
+        "default_sink = 'postgres://me:secret@host'",
+        "default_sink = 'postgres://host/db?password=secret'",
+        "default_sink = 'postgres://host/db?PWD=secret'",
+        "state_store = 'sqlserver://me:secret@host/db'",
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_repeated(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserProblem) as caught:
+        load(home_with(tmp_path, text))
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("profile", "state", "sink"),
+    [
+        ("local", "sqlite", ""),
+        ("local", "sqlite", "duckdb:///data/case.duckdb"),
+        ("hybrid", "sqlite", "postgres://me@db.example:5433/cases?sslmode=verify-full"),
+        ("enterprise", "postgres://me@db/state", "sqlserver://me@db/cases?Encrypt=yes"),
+        ("enterprise", "sqlserver://db/state", "postgres:///cases?host=/run/postgresql"),
+    ],
+)
+def test_every_row_of_the_matrix_can_be_set_up(
+    tmp_path: Path, profile: str, state: str, sink: str
+) -> None:
+    chosen = replace(load(tmp_path), profile=profile, state_store=state, default_sink=sink)
+
+    save(chosen)
+
+    assert load(tmp_path) == chosen
+    assert chosen.state.text == state
+    assert chosen.sink.text == (sink or f"parquet://{tmp_path.as_posix()}/output")
 
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:

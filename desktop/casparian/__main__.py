@@ -1,4 +1,4 @@
-"""The entrance: no verb opens the window, `worker` is a worker process, the rest is the command line.
+"""The entrance: no verb opens the window, `worker-process` is one that parses, the rest is the command line.
 
 Each way imports only what it needs: a worker never loads Qt, the window's first frame waits for no
 database.
@@ -12,7 +12,7 @@ import sys
 def main() -> int:
     """Start the program as the arguments ask; return its exit code."""
     arguments = sys.argv[1:]
-    if arguments[:1] == ["worker"]:
+    if arguments[:1] == ["worker-process"]:
         from casparian.worker.child import main as serve
 
         serve()

@@ -8,25 +8,26 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from casparian import assets
+from casparian.credentials import with_secret
 from casparian.domain.events import EventBus
 from casparian.domain.rules import load_pack
 from casparian.services.catalog import CatalogService
+from casparian.services.doctor import examine
 from casparian.services.intake import Intake
 from casparian.services.jobs import JobService
 from casparian.services.results import ResultService
+from casparian.services.routes import RouteService
 from casparian.services.rules import RuleService
+from casparian.services.sinks import Sinks
 from casparian.services.sources import SourceService
 from casparian.services.workspaces import WorkspaceService
-from casparian.sinks.parquet import ParquetSink
 from casparian.state.database import Store
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from casparian.services.doctor import Check
     from casparian.settings import Settings
-
-LOCAL_SINK = "parquet://output/"
-"""The default sink in keys: relative to the home folder, so that a home can move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,21 @@ class Services:
     results: ResultService
     catalog: CatalogService
     intake: Intake
+    sinks: Sinks
+    routes: RouteService
     _store: Store
     _executor: Executor | None
+
+    def examine(self) -> list[Check]:
+        """Look whether everything is as it should be."""
+        return examine(self.settings, self._store, self.sinks, self.results)
 
     def close(self) -> None:
         """Stop what runs and let go of every file; jobs in progress go back to the queue."""
         self.jobs.close()
         self.catalog.close()
         self.results.close()
+        self.sinks.close()
         self._store.close()
         if self._executor is not None:
             self._executor.shutdown()
@@ -68,23 +76,26 @@ def open_services(
     Raises:
         EnvironmentProblem: the state store cannot be opened or is of another version.
     """
-    store = Store(settings.state_path)
+    state = settings.state
+    store = Store(with_secret(state) if state.is_server else settings.state_path)
     bus = EventBus()
-    sink = ParquetSink(settings.output_dir, settings.default_sink or LOCAL_SINK)
+    sinks = Sinks(settings, store)
     slots = executor or ThreadPoolExecutor(settings.workers, "worker-slot")
     sources = SourceService(store, bus)
-    jobs = JobService(settings, store, bus, sink, slots, worker_command)
-    catalog = CatalogService(store, bus, sink, settings.catalog_path)
+    jobs = JobService(settings, store, bus, sinks, slots, worker_command)
+    catalog = CatalogService(store, bus, sinks, settings.catalog_path)
     services = Services(
         settings=settings,
         bus=bus,
-        workspaces=WorkspaceService(store, bus, sink, load_pack(assets.text("rules.toml"))),
+        workspaces=WorkspaceService(store, bus, sinks, load_pack(assets.text("rules.toml"))),
         sources=sources,
         rules=RuleService(store, bus),
         jobs=jobs,
-        results=ResultService(settings, store, sink, catalog),
+        results=ResultService(settings, store, sinks, catalog),
         catalog=catalog,
         intake=Intake(sources, jobs),
+        sinks=sinks,
+        routes=RouteService(store, bus, sinks),
         _store=store,
         _executor=None if executor else slots,
     )

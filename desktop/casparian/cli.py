@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -26,11 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from casparian import __version__
+from casparian import __version__, cli_setup
 from casparian.domain.cancel import CancelToken
-from casparian.domain.errors import Cancelled, CasparianError, UserProblem
+from casparian.domain.errors import CasparianError, UserProblem
 from casparian.domain.evidence import DEFAULT_WORKSPACE, ProblemKind, shown_text
 from casparian.domain.jobs import JobFileState, JobState
+from casparian.printing import print_columns, print_json, print_rows, say, tell, texts
+from casparian.settings import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from casparian.domain.evidence import Workspace
     from casparian.domain.planning import Plan
     from casparian.domain.results import ViewSpec
+    from casparian.services.tables import TableSummary
 
 EXIT_FILES_FAILED = 4
 EXIT_BUG = 70
@@ -62,7 +64,7 @@ class Request:
 
 def parse(arguments: Sequence[str]) -> Request:
     """Read the arguments; ends the program with 2 and a sentence where they do not hold."""
-    verb = next((one for one in _positionals(arguments) if one in _VERBS), "")
+    verb = next((one for one in _positionals(arguments) if one in ALL_VERBS), "")
     first = next(_positionals(arguments), "")
     parser = _verb_parser() if first and first == verb else _window_parser()
     options = parser.parse_args(list(arguments))
@@ -78,10 +80,13 @@ def main(request: Request) -> int:
     cancel = CancelToken("The run")
     signal.signal(signal.SIGINT, lambda *_: cancel.cancel())
     try:
+        if request.verb in cli_setup.VERBS:
+            settings = load(request.home)
+            return cli_setup.VERBS[request.verb](settings, request.options, cancel)
         with _services(request) as services:
             return _VERBS[request.verb](services, request, cancel)
     except CasparianError as error:
-        _say(error)
+        say(error)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough of it.
@@ -131,14 +136,12 @@ def _run(services: Services, request: Request, cancel: CancelToken) -> int:
                 JobState.CANCELLED,
             )
         },
-        "tables": {
-            one.name: {"rows": one.rows, "quarantined": one.quarantined} for one in totals.tables
-        },
+        "tables": _table_counts(totals.tables),
         "problems": problems,
         "seconds": round(time.monotonic() - started, 3),
     }
     if request.options.json:
-        _print_json(summary)
+        print_json(summary)
     else:
         _print_summary(summary, report.plan)
     failed = sum(one.failed_files for one in jobs) + states[JobState.FAILED]
@@ -146,6 +149,16 @@ def _run(services: Services, request: Request, cancel: CancelToken) -> int:
     failed += sum(not one.state.is_terminal for one in jobs)
     unread = sum(one.kind in _BAD_SKIPS for one in services.sources.problems(workspace.id))
     return EXIT_FILES_FAILED if failed or unread else 0
+
+
+def _table_counts(tables: Sequence[TableSummary]) -> dict[str, dict[str, int]]:
+    """Rows by table, wherever they are."""
+    counts: dict[str, dict[str, int]] = {}
+    for one in tables:
+        known = counts.setdefault(one.name, {"rows": 0, "quarantined": 0})
+        known["rows"] += one.rows
+        known["quarantined"] += one.quarantined
+    return counts
 
 
 def _scan(services: Services, request: Request, cancel: CancelToken) -> int:
@@ -169,7 +182,7 @@ def _scan(services: Services, request: Request, cancel: CancelToken) -> int:
                     "bytes_hashed": scan.bytes_hashed,
                 }
             )
-    _print_rows(request, rows)
+    print_rows(rows, as_json=request.options.json)
     return 0
 
 
@@ -194,9 +207,9 @@ def _plan(services: Services, request: Request, cancel: CancelToken) -> int:
             }
             for one in plan.decisions
         ]
-        _print_rows(request, rows)
+        print_rows(rows, as_json=request.options.json)
     elif request.options.json:
-        _print_json(_plan_facts(plan))
+        print_json(_plan_facts(plan))
     else:
         _print_plan(plan)
     return 0
@@ -221,7 +234,7 @@ def _jobs(services: Services, request: Request, _cancel: CancelToken) -> int:
         }
         for one in services.jobs.list(workspace.id)
     ]
-    _print_rows(request, rows)
+    print_rows(rows, as_json=request.options.json)
     return 0
 
 
@@ -249,7 +262,7 @@ def _files(services: Services, request: Request, _cancel: CancelToken) -> int:
         }
         for one in services.sources.files(query, 0, None).rows
     ]
-    _print_rows(request, rows, hidden=() if options.json else ("source_hash",))
+    print_rows(rows, as_json=options.json, hidden=() if options.json else ("source_hash",))
     return 0
 
 
@@ -263,11 +276,12 @@ def _tables(services: Services, request: Request, _cancel: CancelToken) -> int:
             "columns": len(one.columns),
             "size": one.size_bytes,
             "parser": f"{one.parser} {one.parser_version}",
+            "sink": one.sink or "catalog",
             "updated": f"{one.updated_at:%Y-%m-%d %H:%M:%S} UTC",
         }
         for one in services.results.tables(workspace.id)
     ]
-    _print_rows(request, rows)
+    print_rows(rows, as_json=request.options.json)
     return 0
 
 
@@ -282,13 +296,13 @@ def _query(services: Services, request: Request, cancel: CancelToken) -> int:
     with services.results.query(workspace.id, options.sql, cancel) as view:
         page = view.page(0, options.limit)
         names = [shown_text(name) for name in page.column_names]
-        columns = [_texts(column) for column in page.columns]
+        columns = [texts(column) for column in page.columns]
         right = [
             pa.types.is_integer(one.type) or pa.types.is_floating(one.type) for one in page.schema
         ]
-        _print_columns(names, list(zip(*columns, strict=True)), right)
+        print_columns(names, list(zip(*columns, strict=True)), right)
         if view.truncated or (view.rows or 0) > page.num_rows:
-            _tell(
+            tell(
                 f"Only the first {page.num_rows:,} rows are shown; use --limit, or -o FILE for all."
             )
     return 0
@@ -306,20 +320,18 @@ def _catalog(services: Services, request: Request, _cancel: CancelToken) -> int:
     services.catalog.refresh()
     path = services.settings.catalog_path
     tables = [one for one in services.results.reader.tables() if one.kind == "table"]
-    _print_rows(request, [{"catalog": str(path), "tables": len(tables)}])
+    print_rows([{"catalog": str(path), "tables": len(tables)}], as_json=request.options.json)
     return 0
 
 
 def _doctor(services: Services, request: Request, _cancel: CancelToken) -> int:
-    from casparian.services.doctor import examine
-
-    checks = examine(services.settings, services._store, services.results)  # noqa: SLF001
-    _print_rows(
-        request,
+    checks = services.examine()
+    print_rows(
         [
             {"check": one.name, "state": "good" if one.ok else "bad", "detail": one.detail}
             for one in checks
         ],
+        as_json=request.options.json,
     )
     return 0 if all(one.ok for one in checks) else 3
 
@@ -336,6 +348,7 @@ _VERBS: dict[str, Callable[[Services, Request, CancelToken], int]] = {
     "catalog": _catalog,
     "doctor": _doctor,
 }
+ALL_VERBS = (*_VERBS, *cli_setup.VERBS)
 
 
 # Arguments
@@ -379,7 +392,7 @@ def _window_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "casparian",
         description="Drop evidence, get typed tables you can trust, and prove how you got them.",
-        epilog=f"Verbs for work without a window: {', '.join(_VERBS)}; each has --help.",
+        epilog=f"Verbs for work without a window: {', '.join(ALL_VERBS)}; each has --help.",
         parents=[_common(of_verb=False)],
     )
     parser.add_argument("--version", action="version", version=f"Casparian Flow {__version__}")
@@ -426,6 +439,7 @@ def _verb_parser() -> argparse.ArgumentParser:
         one.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     catalog = verb("catalog", "look after the query catalog")
     catalog.add_argument("act", choices=("rebuild",))
+    cli_setup.add_verbs(verb)
     verb("doctor", "check the home folder, the store, the outputs and the workers")
     return parser
 
@@ -433,7 +447,6 @@ def _verb_parser() -> argparse.ArgumentParser:
 @contextlib.contextmanager
 def _services(request: Request) -> Iterator[Services]:
     from casparian.bootstrap import open_services
-    from casparian.settings import load
 
     services = open_services(load(request.home))
     try:
@@ -488,7 +501,7 @@ def _write(
         "sha256": exported.sha256,
         "manifest": str(exported.manifest_path),
     }
-    _print_rows(request, [facts])
+    print_rows([facts], as_json=options.json)
     return 0
 
 
@@ -571,70 +584,6 @@ def _print_summary(summary: dict[str, Any], plan: Plan) -> None:
     if len(summary["problems"]) > 20:
         print(f"! and {len(summary['problems']) - 20:,} more (--json lists them)")
     print(f"{summary['seconds']:.1f} s")
-
-
-def _print_rows(request: Request, rows: list[dict[str, Any]], hidden: Sequence[str] = ()) -> None:
-    if request.options.json:
-        _print_json(rows)
-        return
-    if not rows:
-        print("nothing yet")
-        return
-    names = [name for name in rows[0] if name not in hidden]
-    texts = [[_cell(row[name]) for name in names] for row in rows]
-    _print_columns(names, texts, [isinstance(rows[0][name], int) for name in names])
-
-
-def _print_columns(names: list[str], texts: Sequence[Sequence[str]], right: list[bool]) -> None:
-    widths = [max(len(line[at]) for line in (names, *texts)) for at in range(len(names))]
-    for line in (names, *texts):
-        cells = (
-            text.rjust(width) if to_right else text.ljust(width)
-            for text, width, to_right in zip(line, widths, right, strict=True)
-        )
-        print("  ".join(cells).rstrip())
-
-
-def _texts(column: pa.ChunkedArray[Any]) -> list[str]:
-    """The cells of a column as text; Arrow's own cast knows times of any year."""
-    try:
-        column = column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return ["" if value is None else shown_text(str(value)) for value in column.to_pylist()]
-    return ["" if value is None else shown_text(value) for value in column.to_pylist()]
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    return shown_text(str(value))
-
-
-def _print_json(value: object) -> None:
-    # A lone surrogate has no place in UTF-8: JSON's own escape keeps it.
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = json.dumps(value)
-    sys.stdout.buffer.write(text.encode() + b"\n")
-    sys.stdout.flush()
-
-
-def _say(error: CasparianError) -> None:
-    if isinstance(error, Cancelled):
-        _tell(str(error))
-        return
-    _tell(error.title)
-    for line in f"{error.detail}\n{error.hint}".splitlines():
-        if line:
-            _tell(f"  {line}")
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(shown_text(text) + "\n")
 
 
 class _Ticker:

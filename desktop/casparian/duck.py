@@ -15,7 +15,7 @@ from casparian.domain.errors import UserProblem
 from casparian.domain.types import arrow_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from casparian.domain.contracts import Column
     from casparian.domain.results import ColumnInfo
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 STORAGE = "v1.5.0"
 """Files that we make are of this storage version, so that DuckDB 1.5 opens them too."""
 
-_SIMPLE = {
+_SIMPLE: dict[pa.DataType, str] = {
     pa.bool_(): "BOOLEAN",
     pa.int64(): "BIGINT",
     pa.float64(): "DOUBLE",
@@ -36,6 +36,7 @@ _SIMPLE = {
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
 }
+_STORED = {**_SIMPLE, pa.duration("us"): "INTERVAL"}
 
 
 def quote(identifier: str) -> str:
@@ -74,19 +75,26 @@ def checked(text: str) -> str:
 
 def duck_type(word: str) -> str:
     """The DuckDB type that holds a type of ours in a Parquet file."""
-    return _duck(arrow_type(word))
+    return _duck(arrow_type(word), _SIMPLE)
 
 
-def _duck(arrow: pa.DataType) -> str:
-    if arrow in _SIMPLE:
-        return _SIMPLE[arrow]
+def stored_type(word: str) -> str:
+    """The DuckDB type that holds a type of ours in a table of a DuckDB file."""
+    return _duck(arrow_type(word), _STORED)
+
+
+def _duck(arrow: pa.DataType, simple: Mapping[pa.DataType, str]) -> str:
+    if arrow in simple:
+        return simple[arrow]
     if isinstance(arrow, pa.Decimal128Type):
         return f"DECIMAL({arrow.precision},{arrow.scale})"
     if isinstance(arrow, pa.ListType):
-        return f"{_duck(arrow.value_type)}[]"
+        return f"{_duck(arrow.value_type, simple)}[]"
     if isinstance(arrow, pa.StructType):
         fields = (arrow.field(at) for at in range(arrow.num_fields))
-        return f"STRUCT({', '.join(f'{quote(one.name)} {_duck(one.type)}' for one in fields)})"
+        return (
+            f"STRUCT({', '.join(f'{quote(one.name)} {_duck(one.type, simple)}' for one in fields)})"
+        )
     raise ValueError(f"no DuckDB type for {arrow}")
 
 

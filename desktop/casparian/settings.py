@@ -11,11 +11,20 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import socket
 import tomllib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from casparian.domain.addresses import (
+    FILES,
+    SERVERS,
+    SINK_SCHEMES,
+    STATE_SCHEMES,
+    Address,
+    parse,
+)
 from casparian.domain.errors import UserProblem, from_os_error
 from casparian.domain.ids import new_id
 
@@ -45,6 +54,29 @@ def _key(
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the configuration matrix: what may hold the state, and what the outputs."""
+
+    state: tuple[str, ...]
+    sinks: tuple[str, ...]
+    doc: str
+
+
+MATRIX = {
+    "local": Row(
+        ("sqlite",), FILES, "Everything on this machine: no server, no network, nothing to set up."
+    ),
+    "enterprise": Row(
+        SERVERS, SERVERS, "A team on one queue: state and outputs in databases on servers."
+    ),
+    "hybrid": Row(
+        ("sqlite",), SERVERS, "State stays on this machine; outputs go to a database on a server."
+    ),
+}
+"""The profiles: which kinds of address may stand for which role."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """How the program is set up; made by `load`, changed with `dataclasses.replace` and `save`."""
 
@@ -53,16 +85,24 @@ class Settings:
 
     profile: str = _key(
         "local",
-        "Which row of the configuration matrix: local (all on this machine).",
-        words=("local",),
+        "Which row of the configuration matrix: local (all on this machine), enterprise (state and\n"
+        "outputs in databases on servers) or hybrid (state here, outputs on a server).",
+        words=tuple(MATRIX),
     )
     state_store: str = _key(
-        "sqlite", "Where the control plane lives: sqlite (state.sqlite).", words=("sqlite",)
+        "sqlite",
+        "Where the control plane lives: sqlite (state.sqlite in the home), or\n"
+        "postgres://USER@HOST/DATABASE or sqlserver://USER@HOST/DATABASE. Never with a password:\n"
+        "that is kept in the system's keyring or in CASPARIAN_PASSWORD.",
     )
     default_sink: str = _key(
         "",
-        "Where outputs go: parquet://FOLDER with an absolute folder or ~; empty for the\n"
-        "folder output in the program's home.",
+        "Where outputs go: parquet://FOLDER or duckdb://FILE with an absolute path or ~, or\n"
+        "postgres://USER@HOST/DATABASE or sqlserver://USER@HOST/DATABASE; empty for the folder\n"
+        "output in the program's home.",
+    )
+    host: str = _key(
+        "", "The name of this machine in the job list; empty for the name that it has anyway."
     )
     workers: int = _key(
         min(4, os.cpu_count() or 1), "Worker processes that parse at the same time.", low=1, high=64
@@ -108,18 +148,30 @@ class Settings:
 
     @property
     def state_path(self) -> Path:
-        """The state store."""
+        """The state store, where it is a file."""
         return self.home / "state.sqlite"
 
     @property
-    def output_dir(self) -> Path:
-        """The folder of the default sink."""
-        return _sink_folder(self.default_sink) if self.default_sink else self.home / "output"
+    def state(self) -> Address:
+        """Where the control plane lives."""
+        return parse(self.state_store, schemes=STATE_SCHEMES)
 
     @property
-    def sink_uri(self) -> str:
-        """The default sink's address, also where none is set."""
-        return f"parquet://{self.output_dir.as_posix()}/"
+    def sink(self) -> Address:
+        """The default sink."""
+        if self.default_sink:
+            return parse(self.default_sink, schemes=SINK_SCHEMES)
+        return Address("parquet", path=self.output_dir)
+
+    @property
+    def output_dir(self) -> Path:
+        """The Parquet folder of this home, used unless another sink is configured."""
+        return self.home / "output"
+
+    @property
+    def host_name(self) -> str:
+        """What this machine is called in the job list."""
+        return self.host or socket.gethostname()
 
     @property
     def catalog_path(self) -> Path:
@@ -163,7 +215,10 @@ def load(home: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
         settings = _parsed(text, settings)
 
     try:
-        for folder in (settings.output_dir, settings.logs_dir, settings.staging_dir):
+        folders = [settings.output_dir, settings.logs_dir, settings.staging_dir]
+        if settings.sink.scheme == "parquet" and settings.sink.path is not None:
+            folders.append(settings.sink.path)
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise from_os_error(error, "Could not make a folder of the program") from error
@@ -179,6 +234,7 @@ def save(settings: Settings) -> None:
     """
     for key in _keys():
         _check(settings.config_path, key, getattr(settings, key.name))
+    _check_matrix(settings)
     beside = settings.config_path.with_name(f"config.toml.{new_id()}")
     try:
         beside.write_text(to_toml(settings), "utf-8", newline="\n")
@@ -240,17 +296,36 @@ def _parsed(text: str, defaults: Settings) -> Settings:
         name: float(value) if isinstance(known[name].default, float) else value
         for name, value in read.items()
     }
-    return replace(defaults, **values)
+    settings = replace(defaults, **values)
+    _check_matrix(settings)
+    return settings
+
+
+def _check_matrix(settings: Settings) -> None:
+    """Raise UserProblem unless state and outputs are of the profile's row."""
+    row = MATRIX[settings.profile]
+    for name, role, address, allowed in (
+        ("state_store", "state", settings.state, row.state),
+        ("default_sink", "outputs", settings.sink, row.sinks),
+    ):
+        if address.scheme not in allowed:
+            raise UserProblem(
+                f"{settings.config_path} does not hold together",
+                f"with profile = '{settings.profile}' the {role} must be in"
+                f" {' or '.join(allowed)}, but {name} says {address.scheme}",
+                "Use `casparian config profile`, which sets what belongs together",
+            )
 
 
 def _check(path: Path, key: Field[Any], value: object) -> None:
     """Raise UserProblem unless the value may stand for that key."""
     fault = _fault_of_type(key.default, value) or _fault_of_range(key, value)
-    if not fault and key.name == "default_sink" and value:
-        fault = _fault_of_sink(str(value))
+    is_address = key.name in _ADDRESSES
+    if not fault and is_address:
+        fault = _fault_of_address(key.name, str(value))
     if fault:
-        # The address of a sink may carry a password, and must not reach a log.
-        shown = "" if key.name == "default_sink" else f" (it is {value!r})"
+        # An address may carry a password, and must not reach a log.
+        shown = "" if is_address else f" (it is {value!r})"
         raise UserProblem(
             f"{path} has a value that cannot be used",
             f"{key.name} {fault}{shown}",
@@ -267,19 +342,10 @@ def _fault_of_type(default: object, value: object) -> str:
     return f"must be {names[wanted]}"
 
 
-_LATER = {
-    "profile": ("enterprise", "hybrid"),
-    "state_store": ("postgres", "sqlserver"),
-}
-_LATER_SINKS = ("duckdb", "postgres", "postgresql", "sqlserver", "mssql")
-
-
 def _fault_of_range(key: Field[Any], value: object) -> str:
     meta = key.metadata
     words: tuple[str, ...] = meta["words"]
     if words and value not in words:
-        if value in _LATER.get(key.name, ()):
-            return f"cannot be that in this version; it works with {' or '.join(words)} only"
         near = difflib.get_close_matches(str(value), words, n=1)
         return f"must be {' or '.join(words)}" + (f", perhaps {near[0]!r} is meant" if near else "")
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -289,28 +355,19 @@ def _fault_of_range(key: Field[Any], value: object) -> str:
     return ""
 
 
-def _fault_of_sink(uri: str) -> str:
-    scheme, mark, _ = uri.partition("://")
-    if scheme in _LATER_SINKS and mark:
-        return f"cannot be a {scheme} address in this version; it works with parquet://FOLDER only"
-    if scheme != "parquet" or not mark:
-        return "must be parquet://FOLDER"
-    if not _sink_folder(uri).is_absolute():
-        return "must name an absolute folder, or one that begins with ~"
-    if any(ord(char) < 0x20 for char in uri):
-        return "must not hold control characters"
-    return ""
+_ADDRESSES = {"state_store": STATE_SCHEMES, "default_sink": SINK_SCHEMES}
 
 
-def _sink_folder(uri: str) -> Path:
-    r"""Return the folder of a parquet address: parquet:///data, parquet://~/data, parquet://C:/data."""
-    text = uri.removeprefix("parquet://")
-    if os.name == "nt" and text[:1] == "/" and text[2:3] == ":":
-        text = text[1:]
+def _fault_of_address(name: str, text: str) -> str:
+    if not text and name == "default_sink":
+        return ""
     try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        return Path(text)
+        address = parse(text, schemes=_ADDRESSES[name])
+    except UserProblem as error:
+        return f"cannot be used: {error.detail}"
+    if address.password is not None:
+        return "must not hold a password: it belongs into the keyring or into CASPARIAN_PASSWORD"
+    return ""
 
 
 def _toml_value(value: float | str) -> str:

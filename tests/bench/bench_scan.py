@@ -22,10 +22,10 @@ from casparian.domain.events import EventBus
 from casparian.domain.rules import load_pack
 from casparian.scout.hashing import hash_file
 from casparian.scout.walk import Found, walk
+from casparian.services.sinks import Sinks
 from casparian.services.sources import SourceService
 from casparian.services.workspaces import WorkspaceService
 from casparian.settings import load
-from casparian.sinks.parquet import ParquetSink
 from casparian.state.database import Store
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ def by_the_service(home: Path, root: Path) -> tuple[float, float]:
     """
     settings = load(home, {})
     store, bus = Store(settings.state_path), EventBus()
-    sink = ParquetSink(settings.output_dir, "parquet://output/")
     rules = load_pack(assets.text("rules.toml"))
-    workspace = WorkspaceService(store, bus, sink, rules).default()
+    workspace = WorkspaceService(store, bus, Sinks(settings, store), rules).default()
     sources = SourceService(store, bus)
     [source] = sources.add(workspace.id, [os.fsencode(root)])
     times = [seconds(lambda: sources.scan(source.id, cancel=CancelToken())) for _ in range(2)]

@@ -29,5 +29,6 @@ def test_the_ends_are_ends_and_every_other_state_can_reach_one():
         assert reached & ends
 
 
-def test_nothing_is_cancelled_once_it_commits():
-    assert JobState.CANCELLED not in MOVES[JobState.COMMITTING]
+def test_a_job_may_be_cancelled_until_it_is_at_its_end():
+    for state, moves in MOVES.items():
+        assert (JobState.CANCELLED in moves) is not state.is_terminal

@@ -33,16 +33,19 @@ def picture(home):
 
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is forked for each kill")
-@pytest.mark.parametrize("kind", ["new", "changed"])
+@pytest.mark.parametrize("kind", ["new", "changed", "done already"])
 def test_a_kill_before_any_step_leaves_nothing_half_done(tmp_path, kind):
     (tmp_path / "evidence").mkdir()
     (tmp_path / "evidence" / "first.csv").write_text(FIRST)
     (tmp_path / "evidence" / "other.csv").write_text(OTHER)
+    if kind == "done already":
+        # The rows of two files share an output, and those of one of them leave without a job.
+        (tmp_path / "evidence" / "second.csv").write_text(CHANGED)
     (tmp_path / "changes").mkdir()
     (tmp_path / "changes" / "first.csv").write_text(CHANGED)
 
     done = subprocess.run(
-        [sys.executable, str(KILLED_RUNS), str(tmp_path), kind],
+        [sys.executable, str(KILLED_RUNS), str(tmp_path), "new" if kind == "new" else "changed"],
         capture_output=True,
         text=True,
         check=False,
@@ -62,7 +65,7 @@ def test_a_kill_before_any_step_leaves_nothing_half_done(tmp_path, kind):
         assert summary["jobs"]["failed"] == 0, folder.name
         assert picture(home) == wanted, folder.name
         outputs = [one for one in (home / "output").rglob("*") if one.is_file()]
-        recorded = len(outputs) if kind == "changed" else 3
+        recorded = {"new": 3, "changed": len(outputs), "done already": 4}[kind]
         assert len(outputs) == recorded, (folder.name, outputs)
         assert all(one.suffix == ".parquet" for one in outputs)
         assert not any((home / "staging").iterdir()), folder.name

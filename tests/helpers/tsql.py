@@ -4,11 +4,11 @@ The parser (ScriptDom) and the model of a database (DacFx) are of SQL Server 201
 packages that are fetched once into a cache, CASPARIAN_TEST_CACHE or ~/.cache/casparian-tests, are never
 installed beside the program, and run in a process of their own, with the .NET runtime of a package.
 
-The model finds unknown types, tables, columns and variables, names given twice, keys that refer to no
+The model finds unknown types, tables, columns and functions, names given twice, keys that refer to no
 key, and a second clustered index. It does not find: errors of number and type (values against columns,
-UNION, GROUP BY, comparisons), unknown functions, anything of `sys`, INFORMATION_SCHEMA and the system
-procedures, and columns of temporary tables and table variables. What a server refuses by size,
-`limit_faults` finds from the text alone.
+UNION, GROUP BY, comparisons, arguments of functions), misspelt variables, anything of `sys`,
+INFORMATION_SCHEMA and the system procedures, and columns of temporary tables and table variables. What
+a server refuses by size, `limit_faults` finds from the text alone.
 """
 
 from __future__ import annotations

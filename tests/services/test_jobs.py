@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 from casparian.domain.cancel import CancelToken
 from casparian.domain.jobs import JobState
@@ -81,7 +82,8 @@ def test_waiting_for_jobs_includes_those_that_another_program_took(
             uow.jobs.move(job_id, held.token, JobState.FAILED, problem="It said so.")
             uow.commit()
 
-    monkeypatch.setattr("casparian.services.jobs.time.sleep", the_other_goes_on)
+    clock = SimpleNamespace(sleep=the_other_goes_on)
+    monkeypatch.setattr("casparian.services.jobs.time", clock)
 
     hostile_services.jobs.finish([job_id], CancelToken())
 

@@ -12,7 +12,7 @@ from casparian.sinks.parquet import ParquetSink
 def test_the_files_alone_tell_job_parser_contract_and_evidence(services, case, run):
     run(services, case(one__csv="a,b\n1,2\nragged\n", two__csv="a,b\n3,4\n"))
     workspace = services.workspaces.default()
-    sink = ParquetSink(services.settings.output_dir, "")
+    sink = ParquetSink(services.settings.output_dir)
 
     said = {path: sink.lineage(path) for path in sink.paths()}
 
@@ -41,7 +41,7 @@ def test_every_row_says_where_it_came_from(services, case, run):
     [row] = services.sources.files(_query(services), 0, 10).rows
     [job] = services.jobs.list(services.workspaces.default().id)
 
-    [path] = list(ParquetSink(services.settings.output_dir, "").paths())
+    [path] = list(ParquetSink(services.settings.output_dir).paths())
     table = pq.read_table(services.settings.output_dir / path)
 
     assert table["_cf_source_hash"].unique().to_pylist() == [row.file.source_hash]

@@ -16,7 +16,7 @@ from casparian.sinks.parquet import ParquetSink, Promotion
 
 @pytest.fixture
 def sink(tmp_path):
-    return ParquetSink(tmp_path / "output", "parquet://output/")
+    return ParquetSink(tmp_path / "output")
 
 
 def staged(tmp_path, name, rows):

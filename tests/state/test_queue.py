@@ -13,21 +13,17 @@ import pytest
 from casparian.domain.evidence import Workspace
 from casparian.domain.ids import JobId, WorkspaceId, new_id
 from casparian.domain.jobs import Job, JobState
-from casparian.state.database import Store
 from casparian.state.queue import LEASE
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def store(tmp_path):
-    opened = Store(tmp_path / "state.sqlite")
-    with opened.write() as uow:
+@pytest.fixture(autouse=True)
+def workspace(store):
+    with store.write() as uow:
         uow.evidence.add_workspace(Workspace(WorkspaceId("w"), "case", "case", NOW))
         uow.commit()
-    yield opened
-    opened.close()
 
 
 def queue(store, count=1):
@@ -44,7 +40,7 @@ def queue(store, count=1):
 
 
 def claim(store, now=NOW):
-    with store.write() as uow:
+    with store.touch() as uow:
         found = uow.jobs.claim("host", 1, now)
         uow.commit()
     return found
@@ -107,11 +103,13 @@ import os, sys
 sys.path.insert(0, {desktop!r})
 from datetime import UTC, datetime
 from pathlib import Path
+from casparian.domain.addresses import parse
 from casparian.state.database import Store
-store = Store(Path({path!r}))
+place = {place!r}
+store = Store(Path(place) if "://" not in place else parse(place, schemes=("postgres", "sqlserver")))
 while True:
-    with store.write() as uow:
-        found = uow.jobs.claim("host", os.getpid(), datetime.now(UTC))
+    with store.touch() as uow:
+        found = uow.jobs.claim("host", os.getpid(), uow.now())
         uow.commit()
     if found is None:
         break
@@ -119,9 +117,10 @@ while True:
 """
 
 
-def test_eight_processes_claim_every_job_exactly_once(store):
+def test_eight_processes_claim_every_job_exactly_once(store, place):
     ids = queue(store, 200)
-    code = CLAIMER.format(desktop=str(ROOT / "desktop"), path=str(store.path))
+    text = str(place) if isinstance(place, Path) else place.text
+    code = CLAIMER.format(desktop=str(ROOT / "desktop"), place=text)
 
     workers = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -148,3 +147,69 @@ def test_a_job_to_be_cancelled_does_not_go_back_to_the_queue(store):
 
     assert (job.state, still_open) == (JobState.CANCELLED, 0)
     assert job.ended_at is not None
+
+
+def test_a_job_that_rests_is_not_claimed_before_its_time(store):
+    [job_id] = queue(store)
+    held = claim(store)
+    later = NOW + timedelta(seconds=10)
+    with store.write() as uow:
+        uow.jobs.move(job_id, held.token, JobState.QUEUED, not_before=later)
+        uow.commit()
+
+    assert claim(store) is None
+    with store.read() as uow:
+        assert uow.jobs.next_due("host", NOW) == later
+        assert uow.jobs.next_due("host", later) is None
+    assert claim(store, later).job.id == job_id
+
+
+def test_a_job_that_a_host_refused_is_left_to_others(store):
+    queue(store)
+    held = claim(store)
+    with store.write() as uow:
+        uow.jobs.move(held.job.id, held.token, JobState.QUEUED)
+        uow.jobs.refuse(held.job.id, "host", NOW + timedelta(minutes=5))
+        uow.jobs.refuse(held.job.id, "host", NOW + timedelta(minutes=10))
+        uow.commit()
+
+    assert claim(store, NOW + timedelta(minutes=7)) is None
+    with store.touch() as uow:
+        assert uow.jobs.claim("another", 1, NOW).job.id == held.job.id
+    assert claim(store, NOW + timedelta(minutes=11)).job.id == held.job.id
+
+
+def test_two_programs_never_take_back_the_same_lost_job(store):
+    queue(store)
+    claim(store)
+    after = NOW + LEASE + timedelta(seconds=1)
+
+    with store.touch() as uow:
+        assert uow.jobs.held(expired_at=NOW) == []
+    with store.touch() as uow:
+        [lost] = uow.jobs.held(expired_at=after)
+        uow.jobs.move(lost.job.id, None, JobState.QUEUED)
+        uow.commit()
+    with store.touch() as uow:
+        assert uow.jobs.held(expired_at=after) == []
+
+
+def test_the_stores_clock_rules_and_is_about_right(store):
+    with store.read() as uow:
+        now = uow.now()
+
+    assert now.tzinfo is UTC
+    assert abs(datetime.now(UTC) - now) < timedelta(minutes=5)
+
+
+def test_a_job_that_did_not_succeed_is_undone_once(store):
+    [job_id] = queue(store)
+    held = claim(store)
+    with store.write() as uow:
+        uow.jobs.move(job_id, held.token, JobState.RUNNING)
+        uow.jobs.move(job_id, held.token, JobState.COMMITTING, undo=True)
+        assert uow.jobs.to_undo() == []
+        uow.jobs.move(job_id, held.token, JobState.FAILED)
+        assert [one.id for one in uow.jobs.to_undo()] == [job_id]
+        uow.jobs.undone(job_id)
+        assert uow.jobs.to_undo() == []

@@ -35,6 +35,11 @@ VALID = {
     " DELETE TOP (@n) FROM jobs OUTPUT deleted.id INTO @done WHERE id = @m; SELECT id FROM @done",
     "caught": "BEGIN TRY BEGIN TRAN; DELETE FROM jobs WHERE id = @id; COMMIT END TRY"
     " BEGIN CATCH ROLLBACK; THROW; END CATCH",
+    "functions": "SELECT COUNT(*) AS n, LEFT(name, 1) AS a, COALESCE(MAX(prio), 0) AS p, CURRENT_TIMESTAMP"
+    " AS t, IIF(MIN(id) > 1, N'x', CONVERT(NVARCHAR(9), 0x00, 2)) AS i, SYSUTCDATETIME() AS u,"
+    " CAST(N'<a/>' AS XML).value('/a[1]', 'int') AS v FROM jobs GROUP BY name",
+    "ranks": "SELECT ROW_NUMBER() OVER (PARTITION BY prio ORDER BY id) AS r, SUM(id) OVER () AS s,"
+    " STRING_AGG(name, N',') WITHIN GROUP (ORDER BY name) AS l FROM jobs GROUP BY prio, id",
     "lock": "DECLARE @got INT; EXEC @got = sp_getapplock @Resource = @name, @LockMode = 'Exclusive';"
     " SELECT @got",
     "catalogue": "SELECT name FROM sys.tables WHERE schema_id = SCHEMA_ID(@schema)",
@@ -69,6 +74,10 @@ REFUSED_DDL = {
         "CREATE TABLE t (a INT, FOREIGN KEY (a) REFERENCES jobs (prio))",
         "no primary or candidate keys",
     ),
+    "function in a default": (
+        "CREATE TABLE t (a DATETIME2 DEFAULT now())",
+        "1:37 now is no function",
+    ),
     "no definition": ("IF 1 = 1 CREATE TABLE t (a INT)", "1:1 IfStatement defines nothing"),
     "syntax": ("CREATE TABL t (a INT)", "1:8 Incorrect syntax near TABL."),
 }
@@ -79,6 +88,9 @@ REFUSED_STATEMENTS = {
     "column under an alias": ("SELECT j.nope FROM jobs AS j", "[dbo].[jobs].[nope]"),
     "output column": ("DELETE FROM jobs OUTPUT deleted.nope", "[dbo].[jobs].[nope]"),
     "table": ("SELECT 1 FROM nothing", "[dbo].[nothing]"),
+    "function": ("SELECT LEN(name),\n LENGTH(name) FROM jobs", "2:2 LENGTH is no function"),
+    "boolean value": ("SELECT prio IS NULL AS a FROM jobs", "1:8 Incorrect syntax near prio."),
+    "is false": ("SELECT id FROM jobs WHERE prio IS 0", "1:35 Incorrect syntax near 0."),
     "true": ("SELECT TRUE", "the column TRUE"),
     "temporary table of another statement": ("SELECT id FROM #elsewhere", "[#elsewhere]"),
     "outside a procedure": ("CREATE VIEW v AS SELECT 1 AS a", "SQL46010"),

@@ -61,6 +61,13 @@ class JobProgressed:
 
 
 @dataclass(frozen=True, slots=True)
+class RowsRetired:
+    """Rows of contents that no file holds any more left their tables."""
+
+    workspace_id: WorkspaceId
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogChanged:
     """The query catalog was swapped for a new one."""
 
@@ -75,6 +82,7 @@ Event = (
     | RulesChanged
     | JobChanged
     | JobProgressed
+    | RowsRetired
     | CatalogChanged
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,9 +59,8 @@ class FileState(StrEnum):
     """A later scan did not find it any more; its rows stay."""
 
 
-@dataclass(frozen=True, slots=True)
-class EvidenceFile:
-    """A catalogued file of a source."""
+class EvidenceFile(NamedTuple):
+    """A catalogued file of a source; a named tuple, since those are made at half the cost."""
 
     id: FileId
     source_id: SourceId

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 from typing import NewType
@@ -17,6 +18,7 @@ OutputId = NewType("OutputId", str)
 
 _lock = threading.Lock()
 _last = 0
+_random: list[int] = []
 
 
 def new_id() -> str:
@@ -26,10 +28,11 @@ def new_id() -> str:
     pushed forward by one where two ids would fall into the same slot.
     """
     global _last
-    now = time.time_ns()
-    tick = (now // 1_000_000) << 12 | (now % 1_000_000) * 4096 // 1_000_000
     with _lock:
-        tick = _last = max(tick, _last + 1)
-    value = (tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62
-    text = f"{value | int.from_bytes(os.urandom(8)) >> 2:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        tick = _last = max(time.time_ns() * 4096 // 1_000_000, _last + 1)
+        if not _random:
+            # One call to the system for many: a scan makes an id for every file.
+            _random.extend(struct.unpack("512Q", os.urandom(4096)))
+        random = _random.pop()
+    at, rest = f"{tick:015x}", f"{0b10 << 62 | random >> 2:x}"
+    return f"{at[:8]}-{at[8:12]}-7{at[12:]}-{rest[:4]}-{rest[4:]}"

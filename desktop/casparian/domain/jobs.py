@@ -37,7 +37,8 @@ MOVES: dict[JobState, frozenset[JobState]] = {
     # Back to the queue: the lease ran out, or the program that held it ended.
     _S.CLAIMED: frozenset({_S.RUNNING, _S.QUEUED, _S.FAILED, _S.CANCELLED}),
     _S.RUNNING: frozenset({_S.COMMITTING, _S.QUEUED, _S.FAILED, _S.CANCELLED}),
-    _S.COMMITTING: frozenset({_S.SUCCEEDED, _S.PARTIAL, _S.QUEUED, _S.FAILED}),
+    # Loading into a database takes its time, and may be cancelled until it is done.
+    _S.COMMITTING: frozenset({_S.SUCCEEDED, _S.PARTIAL, _S.QUEUED, _S.FAILED, _S.CANCELLED}),
     _S.SUCCEEDED: frozenset(),
     _S.PARTIAL: frozenset(),
     _S.FAILED: frozenset(),

@@ -12,6 +12,10 @@ QUARANTINE_SUFFIX = "_quarantine"
 RESERVED_TABLES = ("files", "jobs", "skips")
 """Views of the control plane that stand beside the tables."""
 
+Mode: TypeAlias = Literal["replace", "append", "error"]
+"""What happens to rows of the same content that are in a sink already: they leave, they stay beside the
+new ones, or the delivery is refused."""
+
 TableKind: TypeAlias = Literal["table", "quarantine", "control"]
 
 OPERATORS = (

@@ -14,8 +14,7 @@ import itertools
 import os
 import stat
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from blake3 import blake3
 
@@ -46,9 +45,8 @@ _FLAGS = (
 _NO_ATIME = getattr(os, "O_NOATIME", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Hashed:
-    """What one read pass says of a file."""
+class Hashed(NamedTuple):
+    """What one read pass says of a file; a named tuple, since those are made at half the cost."""
 
     source_hash: str
     """BLAKE3, hex."""

@@ -148,12 +148,12 @@ def _as_text(head: bytes) -> str | None:
         if head.startswith(bom):
             text = head[len(bom) :].decode(encoding, "replace")
             return text if _reads_well(text) else None
-    wide = _wide_encoding(head) if b"\0" in head else ""
-    if wide:
+    has_zeros = b"\0" in head
+    if has_zeros and (wide := _wide_encoding(head)):
         text = head.decode(wide, "replace")
         return text if _reads_well(text) else None
     # What is compressed or encrypted has zeros somewhere; without any a part stands for the whole.
-    sample = head if b"\0" in head else head[:1024]
+    sample = head if has_zeros else head[:1024]
     controls = len(sample) - len(sample.translate(None, _CONTROLS))
     if controls > len(sample) * _MOST_CONTROLS:
         return None
@@ -272,11 +272,13 @@ def _is_delimited(text: str, *, is_whole: bool) -> bool:
             return "\n#fields" in text
         if _W3C_FIELDS.match(text):
             return True
-    first_lines = text[:_HEADER_WITHIN].split("\n", _LINES_BEFORE_HEADER)[:_LINES_BEFORE_HEADER]
-    beginning = "\n".join(first_lines)
+    beginning = text[:_HEADER_WITHIN]
+    delimiters = [one for one in _DELIMITERS if one in beginning]
+    if not delimiters:
+        return False
+    beginning = "\n".join(beginning.split("\n", _LINES_BEFORE_HEADER)[:_LINES_BEFORE_HEADER])
     return any(
-        delimiter in beginning and _is_table(_records(text, delimiter, is_whole=is_whole))
-        for delimiter in _DELIMITERS
+        one in beginning and _is_table(_records(text, one, is_whole=is_whole)) for one in delimiters
     )
 
 

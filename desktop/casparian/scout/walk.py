@@ -12,9 +12,8 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from casparian.domain.errors import UserProblem, from_os_error
 from casparian.domain.evidence import ProblemKind, ScanProblem, shown_path, shown_text
@@ -44,9 +43,8 @@ _SPECIAL_NAMES = {
 _Listed = os.DirEntry[str] | os.DirEntry[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A regular file, as the folder lists it."""
+class Found(NamedTuple):
+    """A regular file, as the folder lists it; a named tuple, since those are made at half the cost."""
 
     path_bytes: bytes
     """Relative to the source, as the operating system has it; the name where the source is a file."""

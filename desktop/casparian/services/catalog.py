@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from casparian.catalog import views
-from casparian.domain.events import CatalogChanged, JobChanged, RulesChanged, SourcesChanged
+from casparian.domain.events import (
+    CatalogChanged,
+    JobChanged,
+    RowsRetired,
+    RulesChanged,
+    SourcesChanged,
+)
 from casparian.domain.evidence import shown_text
 from casparian.services.tables import committed_tables
 from casparian.state.evidence import FileQuery
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from casparian.domain.events import Event, EventBus
     from casparian.domain.evidence import Workspace
     from casparian.domain.results import CommittedTable
-    from casparian.sinks.parquet import ParquetSink
+    from casparian.services.sinks import Sinks
     from casparian.state.database import Store, UnitOfWork
 
 
@@ -38,10 +44,10 @@ REST_SHARE = 4
 class CatalogService:
     """Builds `query.duckdb` from what is committed."""
 
-    def __init__(self, store: Store, bus: EventBus, sink: ParquetSink, path: Path) -> None:
+    def __init__(self, store: Store, bus: EventBus, sinks: Sinks, path: Path) -> None:
         self._store = store
         self._bus = bus
-        self._sink = sink
+        self._sinks = sinks
         self._path = path
         self._lock = threading.Lock()
         self._counting = threading.Lock()
@@ -84,7 +90,7 @@ class CatalogService:
         control: dict[tuple[str, str], pa.Table] = {}
         with self._store.read() as uow:
             for workspace in uow.evidence.workspaces(archived=True):
-                tables.extend(table for table, _ in committed_tables(uow, self._sink, workspace))
+                tables.extend(table for table, _ in committed_tables(uow, self._sinks, workspace))
                 for name, rows in _control(uow, workspace).items():
                     control[workspace.schema, name] = rows
         views.build(self._path, tables, control, generation)
@@ -98,7 +104,7 @@ class CatalogService:
         settled = isinstance(event, JobChanged) and event.state.is_terminal
         if settled and time.monotonic() < self._rest_until:
             self._is_behind = True
-        elif settled or isinstance(event, SourcesChanged | RulesChanged):
+        elif settled or isinstance(event, SourcesChanged | RulesChanged | RowsRetired):
             self.refresh()
 
     def catch_up(self) -> None:

@@ -1,8 +1,16 @@
-"""Committing what a job has read: contracts, promotion, and the one transaction that makes it count.
+"""Committing what a job has read: contracts, delivery, and the one transaction that makes it count.
 
-What a commit replaces leaves the catalog in the same transaction: the same content read by another
-version of the parser or under an older contract, and what a file held before it changed. An output that
-other files share is copied without the replaced rows; the old file stays until the user purges it.
+Every output goes to the sink that its route names. Parquet files are put in place by rename, and count
+once the state store names them; a database takes all that the job has for it in one transaction of
+its own, with a row in its ledger, before the state store records the job. A crash between the two sends
+the job back to the queue, and what it delivers then takes the place of what it delivered before. A job
+that fails for good takes its rows out of databases again (`undo`).
+
+What a commit replaces leaves in the same step: the same content read by another version of the
+parser or under an older contract, and what a file held before it changed. A Parquet file that other
+files of evidence share is copied without the replaced rows; the old one stays until the user purges it.
+What a changed file held before and no commit replaces, because its new content is read by nobody or is
+done already, is retired: the same without a job.
 """
 
 from __future__ import annotations
@@ -10,22 +18,27 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from casparian import parsers
-from casparian.domain.errors import Cancelled, EnvironmentProblem
+from casparian.domain.cancel import CancelToken
+from casparian.domain.contracts import LINEAGE, QUARANTINE
+from casparian.domain.errors import Cancelled, EnvironmentProblem, UserProblem
 from casparian.domain.events import JobChanged
-from casparian.domain.ids import JobId, OutputId, new_id
+from casparian.domain.ids import JobId, OutputId, WorkspaceId, new_id
 from casparian.domain.inference import widen
 from casparian.domain.jobs import JobFile, JobFileState, JobState
 from casparian.domain.lineage import materialization_key, output_target_key, schema_hash
+from casparian.domain.results import QUARANTINE_SUFFIX
+from casparian.services.sinks import is_parquet
 from casparian.services.workspaces import safe_name
+from casparian.sinks.base import Delivery, RowsOf, TableDelivery
 from casparian.sinks.parquet import Promotion
 from casparian.state.outputs import Materialization, OutputFile, TableContract
 from casparian.worker import messages as wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from casparian.domain.contracts import Column
@@ -33,20 +46,43 @@ if TYPE_CHECKING:
     from casparian.domain.evidence import Workspace
     from casparian.domain.jobs import Claim, Job
     from casparian.services.reading import Part, Reading, Target
-    from casparian.sinks.parquet import ParquetSink
+    from casparian.services.sinks import Place, Sinks
     from casparian.state.database import Store, UnitOfWork
 
-MODE = "supersede"
 COMMIT_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
+class _Change:
+    """What takes the place of a parser's rows in a workspace: a job's of these contents, or nothing."""
+
+    workspace_id: WorkspaceId
+    parser: str
+    contents: frozenset[str] = frozenset()
+    by: JobId | None = None
+    staying: Callable[[Materialization], bool] = lambda _: False
+    """Whether rows stay beside those that are done for them now (mode `append`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Replaced:
-    """What a commit takes out of the catalog, and the copies that stay in without the replaced rows."""
+    """What a change takes out of the catalog, and the copies that stay in without the replaced rows."""
 
     materializations: tuple[str, ...]
     outputs: tuple[OutputId, ...]
-    copies: tuple[tuple[Path, OutputFile], ...]
+    copies: tuple[tuple[Path | None, OutputFile], ...]
+    """Each with the file that is to be put in place; None where the rows stay in their database."""
+    rows: tuple[tuple[str, str, RowsOf], ...]
+    """What leaves databases: sink, table or quarantine, rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What a job has for one table, or for its quarantine, in one sink."""
+
+    place: Place
+    parts: tuple[Part, ...]
+    row: OutputFile
 
 
 class _OutdatedError(Exception):
@@ -56,54 +92,196 @@ class _OutdatedError(Exception):
 class Committer:
     """Makes the results of jobs count."""
 
-    def __init__(self, store: Store, bus: EventBus, sink: ParquetSink) -> None:
+    def __init__(self, store: Store, bus: EventBus, sinks: Sinks) -> None:
         self._store = store
         self._bus = bus
-        self._sink = sink
+        self._sinks = sinks
 
-    def commit(self, claim: Claim, reading: Reading, parts: list[Part], folder: Path) -> JobState:
-        """Promote a job's parts and record them; return the state in which the job ended.
+    def commit(
+        self, claim: Claim, reading: Reading, parts: list[Part], folder: Path, cancel: CancelToken
+    ) -> JobState:
+        """Deliver a job's parts and record them; return the state in which the job ended.
 
         Raises:
-            Cancelled: the claim is lost; nothing is recorded.
-            EnvironmentProblem: the disk would not have it, or other programs kept interfering.
+            Cancelled: the claim is lost, or somebody asked to stop; nothing is recorded.
+            UserProblem: a sink refuses what is to be delivered.
+            EnvironmentProblem: a disk or server would not have it, or other programs kept interfering.
         """
         job = claim.job
         with self._store.write() as uow:
             workspace = uow.evidence.workspace(job.workspace_id)
-            if not uow.jobs.move(job.id, claim.token, JobState.COMMITTING):
-                raise Cancelled("The job")
             contracts = self._contracts(uow, job, parts)
+            place = self._sinks.places(uow, job.workspace_id)
+            outputs = self._outputs(job, workspace, contracts, parts, place)
+            undo = any(not one.place.is_parquet for one in outputs)
+            if not uow.jobs.move(job.id, claim.token, JobState.COMMITTING, undo=undo):
+                raise Cancelled("The job")
             uow.commit()
         self._bus.publish(JobChanged(job.workspace_id, job.id, JobState.COMMITTING))
-        moves = self._placed(job, workspace, contracts, parts)
-        self._sink.promote([promotion for promotion, _ in moves])
-        promoted = [promotion.path for promotion, _ in moves]
+        files = [
+            (part.staged, one.row) for one in outputs if one.place.is_parquet for part in one.parts
+        ]
+        self._promote(files)
         try:
             for _ in range(COMMIT_TRIES):
-                done = self._materialized(job, contracts, reading, parts)
-                replaced = self._replaced(workspace, job, done, folder)
-                copies = [Promotion(staged, output.path) for staged, output in replaced.copies]
-                self._sink.promote(copies)
+                done = self._materialized(job, contracts, reading, parts, place)
+                change = self._change(job, contracts, done, place)
+                replaced = self._replaced(change, folder)
+                self._promote(replaced.copies)
                 try:
-                    state = self._record(claim, reading, moves, done, replaced)
+                    self._deliver(job, workspace, contracts, outputs, replaced, cancel)
+                    state = self._record(claim, reading, outputs, done, change, replaced)
                 except _OutdatedError:
-                    self._sink.revoke([copy.path for copy in copies])
+                    self._revoke(replaced.copies)
                 except BaseException:
-                    self._sink.revoke([copy.path for copy in copies])
+                    self._revoke(replaced.copies)
                     raise
                 else:
                     self._bus.publish(JobChanged(job.workspace_id, job.id, state))
                     return state
         except BaseException:
-            self._sink.revoke(promoted)
+            self._revoke(files)
             raise
-        self._sink.revoke(promoted)
-        raise EnvironmentProblem(
-            "The outputs kept changing",
-            "another program commits to the same tables",
-            retryable=True,
-        )
+        self._revoke(files)
+        raise _kept_changing()
+
+    def undo(self, job: Job) -> None:
+        """Take out of databases what a job delivered that did not succeed.
+
+        What it had replaced there has left already: it counts as not done any more, and is read again.
+
+        Raises:
+            UserProblem, EnvironmentProblem: a database cannot be reached; ask again later.
+        """
+        with self._store.read() as uow:
+            keys = [one for one in uow.outputs.sinks() if not is_parquet(one)]
+        for key in keys:
+            sink = self._sinks.database(key)
+            found = sink.delivered(job.id)
+            if found is None:
+                continue
+            with self._store.write() as uow:
+                gone = (
+                    (table.removesuffix(QUARANTINE_SUFFIX), rows.job_id, rows.file_id)
+                    for table, rows in found.gone
+                )
+                uow.outputs.supersede_rows(key, gone, datetime.now(UTC))
+                uow.commit()
+            sink.revoke(job.id)
+        with self._store.write() as uow:
+            uow.jobs.undone(job.id)
+            uow.commit()
+
+    def retire(self, workspace_id: WorkspaceId, parser: str, folder: Path) -> bool:
+        """Take out what a parser read from contents that no file holds any more; say whether there was any.
+
+        `folder` is for staging; a program that starts meanwhile may sweep it away.
+
+        Raises:
+            EnvironmentProblem: the disk would not have it, or other programs kept interfering.
+            OSError: it would not have the staging folder.
+        """
+        change = _Change(workspace_id, parser)
+        for _ in range(COMMIT_TRIES):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                replaced = self._replaced(change, folder)
+                if replaced.materializations:
+                    self._retire(change, replaced)
+                return bool(replaced.materializations)
+            except _OutdatedError:
+                continue
+            except (EnvironmentProblem, OSError):
+                if folder.is_dir():
+                    raise
+        raise _kept_changing()
+
+    def _retire(self, change: _Change, replaced: _Replaced) -> None:
+        with self._store.read() as uow:
+            workspace = uow.evidence.workspace(change.workspace_id)
+        for key, tables in _leaving(replaced).items():
+            gone = tuple(TableDelivery(name, (), gone=rows) for name, rows in tables.items())
+            delivery = Delivery(new_id(), 1, workspace.folder, gone)
+            self._sinks.database(key).deliver(delivery, CancelToken())
+        with self._store.write() as uow:
+            self._swap(uow, change, replaced, datetime.now(UTC))
+            # No job keeps the copies from a program that starts meanwhile, but it sweeps in a transaction
+            # that writes: before they are there, or when they are on record.
+            self._promote(replaced.copies)
+            try:
+                uow.commit()
+            except BaseException:
+                self._revoke(replaced.copies)
+                raise
+
+    def _promote(self, files: Iterable[tuple[Path | None, OutputFile]]) -> None:
+        """Put staged files in place: all of them, or none."""
+        by_sink = _by_sink(files)
+        done: list[str] = []
+        try:
+            for key, promotions in by_sink.items():
+                self._sinks.parquet(key).promote(promotions)
+                done.append(key)
+        except BaseException:
+            for key in done:
+                self._sinks.parquet(key).revoke([one.path for one in by_sink[key]])
+            raise
+
+    def _revoke(self, files: Iterable[tuple[Path | None, OutputFile]]) -> None:
+        for key, promotions in _by_sink(files).items():
+            self._sinks.parquet(key).revoke([one.path for one in promotions])
+
+    def _deliver(
+        self,
+        job: Job,
+        workspace: Workspace,
+        contracts: Mapping[Target, TableContract],
+        outputs: Sequence[_Output],
+        replaced: _Replaced,
+        cancel: CancelToken,
+    ) -> None:
+        """Give every database what is for it, and take out of it what that replaces."""
+        leaving = _leaving(replaced)
+        here = [one for one in outputs if not one.place.is_parquet]
+        for key in dict.fromkeys([*(one.place.key for one in here), *leaving]):
+            gone = dict(leaving.get(key, {}))
+            tables: list[TableDelivery] = []
+            for one in here:
+                if one.place.key != key:
+                    continue
+                quarantine = one.row.quarantine
+                name = f"{one.row.table}{QUARANTINE_SUFFIX if quarantine else ''}"
+                columns = _columns(contracts[one.parts[0].target], quarantine=quarantine)
+                staged = tuple(part.staged for part in one.parts)
+                left = gone.pop(name, ())
+                tables.append(TableDelivery(name, columns, staged, one.row.rows, left))
+            tables += [TableDelivery(name, (), gone=rows) for name, rows in gone.items()]
+            delivery = Delivery(job.id, job.attempt, workspace.folder, tuple(tables))
+            self._sinks.database(key).deliver(delivery, cancel)
+
+    @staticmethod
+    def _change(
+        job: Job,
+        contracts: Mapping[Target, TableContract],
+        done: Sequence[Materialization],
+        place: Callable[[str, str], Place],
+    ) -> _Change:
+        outputs = {one.table: one.output for one in contracts.values()}
+
+        def staying(old: Materialization) -> bool:
+            new = place(job.parser, outputs.get(old.table, old.table))
+            if new.key != old.sink or new.mode == "replace":
+                return False
+            if new.mode == "error":
+                raise UserProblem(
+                    f"{old.table} has rows of the same content already",
+                    f"its route to {new.uri} says that this is an error",
+                    "Set the mode of the route to replace or append",
+                )
+            return True
+
+        contents = frozenset(one.source_hash for one in done)
+        return _Change(job.workspace_id, job.parser, contents, job.id, staying)
 
     def _contracts(
         self, uow: UnitOfWork, job: Job, parts: Iterable[Part]
@@ -151,7 +329,8 @@ class Committer:
 
     def _carry_over(self, uow: UnitOfWork, old: TableContract, new: TableContract) -> None:
         """A table that only gains columns makes nothing stale: what is done is done for it as well."""
-        before, after = (self._target_key(one, one.schema_hash) for one in (old, new))
+        place = self._sinks.places(uow, new.workspace_id)(new.parser, new.output)
+        before, after = (target_key(one, place, one.schema_hash) for one in (old, new))
         same = [
             replace(
                 one,
@@ -163,38 +342,47 @@ class Committer:
         ]
         uow.outputs.change_targets(same)
 
-    def _placed(
+    def _outputs(
         self,
         job: Job,
         workspace: Workspace,
         contracts: dict[Target, TableContract],
         parts: Sequence[Part],
-    ) -> list[tuple[Promotion, OutputFile]]:
-        """Where each part goes, and the row that will say so."""
-        placed: list[tuple[Promotion, OutputFile]] = []
-        numbers: dict[str, int] = defaultdict(int)
+        place: Callable[[str, str], Place],
+    ) -> list[_Output]:
+        """What goes where: a row for each Parquet file, and for each table of a database."""
         now = datetime.now(UTC)
-        for part in parts:
-            table = contracts[part.target].table
-            folder = f"{workspace.folder}/{table}{'_quarantine' if part.quarantine else ''}"
-            numbers[folder] += 1
-            again = f"-a{job.attempt}" if job.attempt > 1 else ""
-            more = f"-{numbers[folder]}" if numbers[folder] > 1 else ""
-            path = f"{folder}/{job.id}{again}{more}.parquet"
-            output = OutputFile(
+        grouped: dict[tuple[str, bool, int], list[Part]] = defaultdict(list)
+        for number, part in enumerate(parts):
+            contract = contracts[part.target]
+            alone = number if place(job.parser, contract.output).is_parquet else -1
+            grouped[contract.table, part.quarantine, alone].append(part)
+        made: list[_Output] = []
+        numbers: dict[str, int] = defaultdict(int)
+        for (table, quarantine, _), group in grouped.items():
+            where = place(job.parser, contracts[group[0].target].output)
+            path = ""
+            if where.is_parquet:
+                folder = f"{workspace.folder}/{table}{QUARANTINE_SUFFIX if quarantine else ''}"
+                numbers[folder] += 1
+                again = f"-a{job.attempt}" if job.attempt > 1 else ""
+                more = f"-{numbers[folder]}" if numbers[folder] > 1 else ""
+                path = f"{folder}/{job.id}{again}{more}.parquet"
+            row = OutputFile(
                 id=OutputId(new_id()),
                 workspace_id=job.workspace_id,
                 job_id=job.id,
                 table=table,
-                quarantine=part.quarantine,
+                quarantine=quarantine,
+                sink=where.key,
                 path=path,
-                rows=part.rows,
-                size_bytes=part.staged.stat().st_size,
-                schema_hash=schema_hash(part.columns),
+                rows=sum(part.rows for part in group),
+                size_bytes=sum(part.staged.stat().st_size for part in group),
+                schema_hash=schema_hash(group[0].columns),
                 committed_at=now,
             )
-            placed.append((Promotion(part.staged, path), output))
-        return placed
+            made.append(_Output(where, tuple(group), row))
+        return made
 
     def _materialized(
         self,
@@ -202,6 +390,7 @@ class Committer:
         contracts: dict[Target, TableContract],
         reading: Reading,
         parts: Sequence[Part],
+        place: Callable[[str, str], Place],
     ) -> list[Materialization]:
         """One record for each file and table: this content, by this parser, is there."""
         with self._store.read() as uow:
@@ -222,18 +411,20 @@ class Committer:
                 target = (count.output, count.layout)
                 contract = contracts[target]
                 shape = shapes.get((file_id, target), contract.schema_hash)
-                target_key = self._target_key(contract, shape)
+                where = place(job.parser, contract.output)
+                key = target_key(contract, where, shape)
                 made.append(
                     Materialization(
                         id=new_id(),
-                        key=materialization_key(target_key, hashes[file_id], job.artifact_hash),
+                        key=materialization_key(key, hashes[file_id], job.artifact_hash),
                         workspace_id=job.workspace_id,
                         source_hash=hashes[file_id],
                         parser=job.parser,
                         parser_version=job.parser_version,
                         artifact_hash=job.artifact_hash,
                         table=contract.table,
-                        target_key=target_key,
+                        target_key=key,
+                        sink=where.key,
                         job_id=job.id,
                         file_id=file_id,
                         accepted=count.accepted,
@@ -244,54 +435,82 @@ class Committer:
                 )
         return made
 
-    def _target_key(self, contract: TableContract, shape: str) -> str:
-        return target_key(contract, self._sink.uri, shape)
-
-    def _replaced(
-        self, workspace: Workspace, job: Job, done: Sequence[Materialization], folder: Path
-    ) -> _Replaced:
-        """What these results take the place of: the same content, or what changed files held before."""
+    def _replaced(self, change: _Change, folder: Path) -> _Replaced:
+        """What a change takes the place of: the same content, or what changed files held before."""
         with self._store.read() as uow:
-            old = uow.outputs.replaced_by(
-                workspace.id, job.parser, {one.source_hash for one in done}
-            )
+            old = uow.outputs.replaced_by(change.workspace_id, change.parser, change.contents)
             jobs = {one.job_id for one in old}
             beside = uow.outputs.materializations_of(jobs)
             outputs = uow.outputs.of_jobs(jobs)
-        gone = {one.id for one in old}
-        leaving: dict[tuple[JobId, str], set[str]] = defaultdict(set)
+        kept = {one.id for one in old if change.staying(one)}
+        gone = {one.id for one in old} - kept
+        leaving: dict[_Group, set[str]] = defaultdict(set)
         for one in old:
-            leaving[one.job_id, one.table].add(one.file_id)
-        staying = {(one.job_id, one.table) for one in beside if one.id not in gone}
+            if one.id in gone:
+                leaving[_group(one)].add(one.file_id)
+        staying: dict[_Group, list[Materialization]] = defaultdict(list)
+        for one in beside:
+            if one.id not in gone:
+                staying[_group(one)].append(one)
         retired: list[OutputId] = []
-        copies: list[tuple[Path, OutputFile]] = []
+        copies: list[tuple[Path | None, OutputFile]] = []
         for output in outputs:
-            key = (output.job_id, output.table)
-            if key not in leaving:
+            group = _group(output)
+            if group not in leaving:
                 continue
             retired.append(output.id)
-            if key in staying:
-                staged = folder / f"{new_id()}.parquet"
-                rows = self._sink.rewrite(output.path, leaving[key], staged)
-                if rows:
-                    # Named after the job that writes it: what it has promoted and not recorded yet is
-                    # swept away with its job only, never by a program that starts meanwhile.
-                    name = f"{job.id}-{new_id()}.parquet"
-                    path = f"{output.path.rpartition('/')[0]}/{name}"
-                    size = staged.stat().st_size
-                    copy = replace(
-                        output, id=OutputId(new_id()), path=path, rows=rows, size_bytes=size,
-                        committed_at=datetime.now(UTC),
-                    )  # fmt: skip
-                    copies.append((staged, copy))
-        return _Replaced(tuple(gone), tuple(retired), tuple(copies))
+            if group in staying:
+                copies += self._without(output, leaving[group], staying[group], change, folder)
+        rows = tuple(
+            (one.sink, name, RowsOf(one.job_id, one.file_id))
+            for one in old
+            if one.id in gone and not is_parquet(one.sink)
+            for name, count in (
+                (one.table, one.accepted),
+                (f"{one.table}{QUARANTINE_SUFFIX}", one.quarantined),
+            )
+            if count
+        )
+        return _Replaced(tuple(one.id for one in old), tuple(retired), tuple(copies), rows)
+
+    def _without(
+        self,
+        output: OutputFile,
+        leaving: set[str],
+        staying: Sequence[Materialization],
+        change: _Change,
+        folder: Path,
+    ) -> list[tuple[Path | None, OutputFile]]:
+        """An output without the rows of some files of evidence: a copy, or a row that counts fewer."""
+        now = datetime.now(UTC)
+        if not is_parquet(output.sink):
+            rows = sum(one.quarantined if output.quarantine else one.accepted for one in staying)
+            left = replace(output, id=OutputId(new_id()), rows=rows, committed_at=now)
+            return [(None, left)] if rows else []
+        staged = folder / f"{new_id()}.parquet"
+        rows = self._sinks.parquet(output.sink).rewrite(output.path, leaving, staged)
+        if not rows:
+            return []
+        # Named after the job that writes it: what it has promoted and not recorded yet is
+        # swept away with its job only, never by a program that starts meanwhile.
+        name = f"{change.by or output.job_id}-{new_id()}.parquet"
+        copy = replace(
+            output,
+            id=OutputId(new_id()),
+            path=f"{output.path.rpartition('/')[0]}/{name}",
+            rows=rows,
+            size_bytes=staged.stat().st_size,
+            committed_at=now,
+        )
+        return [(staged, copy)]
 
     def _record(
         self,
         claim: Claim,
         reading: Reading,
-        moves: Sequence[tuple[Promotion, OutputFile]],
+        outputs: Sequence[_Output],
         done: Sequence[Materialization],
+        change: _Change,
         replaced: _Replaced,
     ) -> JobState:
         job, now = claim.job, datetime.now(UTC)
@@ -306,13 +525,6 @@ class Committer:
             first = next(iter(reading.failed.values()))
             problem = f"{len(reading.failed)} of {job.files} files could not be read. {first}"
         with self._store.write() as uow:
-            # Another program may have committed the same content since this was decided.
-            contents = {one.source_hash for one in done}
-            old = uow.outputs.replaced_by(job.workspace_id, job.parser, contents)
-            if {one.id for one in old} != set(replaced.materializations):
-                raise _OutdatedError
-            if not uow.outputs.are_current(replaced.outputs):
-                raise _OutdatedError
             moved = uow.jobs.move(
                 job.id,
                 claim.token,
@@ -322,13 +534,12 @@ class Committer:
                 quarantined=quarantined,
                 failed_files=len(reading.failed),
                 problem=problem,
+                undo=False,
             )
             if not moved:
                 raise Cancelled("The job")
-            uow.outputs.add_outputs([output for _, output in moves])
-            uow.outputs.add_outputs([output for _, output in replaced.copies])
-            uow.outputs.supersede_outputs(replaced.outputs, job.id, now)
-            uow.outputs.supersede_materializations(replaced.materializations, now)
+            uow.outputs.add_outputs([one.row for one in outputs])
+            self._swap(uow, change, replaced, now)
             uow.outputs.add_materializations(done)
             uow.jobs.end_files(results)
             for file_id, notes in reading.notes.items():
@@ -337,10 +548,59 @@ class Committer:
             uow.commit()
         return state
 
+    @staticmethod
+    def _swap(uow: UnitOfWork, change: _Change, replaced: _Replaced, at: datetime) -> None:
+        # Another program may have committed the same content since this was decided.
+        old = uow.outputs.replaced_by(change.workspace_id, change.parser, change.contents)
+        if {one.id for one in old} != set(replaced.materializations):
+            raise _OutdatedError
+        if not uow.outputs.are_current(replaced.outputs):
+            raise _OutdatedError
+        uow.outputs.add_outputs([output for _, output in replaced.copies])
+        uow.outputs.supersede_outputs(replaced.outputs, change.by, at)
+        uow.outputs.supersede_materializations(replaced.materializations, at)
 
-def target_key(contract: TableContract, sink_uri: str, shape: str) -> str:
+
+_Group: TypeAlias = tuple[str, str, str]
+"""Job, table, sink: the rows of evidence files that share outputs."""
+
+
+def _group(one: Materialization | OutputFile) -> _Group:
+    return (one.job_id, one.table, one.sink)
+
+
+def _kept_changing() -> EnvironmentProblem:
+    return EnvironmentProblem(
+        "The outputs kept changing",
+        "another program commits to the same tables",
+        retryable=True,
+    )
+
+
+def target_key(contract: TableContract, place: Place, shape: str) -> str:
     """The key of a contract's table in a sink, for rows of a given schema."""
-    return output_target_key(contract.output, sink_uri, MODE, contract.table, shape)
+    return output_target_key(contract.output, place.uri, place.mode, contract.table, shape)
+
+
+def _columns(contract: TableContract, *, quarantine: bool) -> tuple[Column, ...]:
+    """The columns of a table in a database."""
+    return (*LINEAGE, *QUARANTINE) if quarantine else (*contract.columns, *LINEAGE)
+
+
+def _by_sink(files: Iterable[tuple[Path | None, OutputFile]]) -> dict[str, list[Promotion]]:
+    by_sink: dict[str, list[Promotion]] = defaultdict(list)
+    for staged, output in files:
+        if staged is not None:
+            by_sink[output.sink].append(Promotion(staged, output.path))
+    return by_sink
+
+
+def _leaving(replaced: _Replaced) -> dict[str, dict[str, tuple[RowsOf, ...]]]:
+    """What leaves databases: sink -> table or quarantine -> rows."""
+    found: dict[str, dict[str, tuple[RowsOf, ...]]] = defaultdict(dict)
+    for sink, name, rows in replaced.rows:
+        found[sink][name] = (*found[sink].get(name, ()), rows)
+    return found
 
 
 def _results(job: Job, reading: Reading) -> list[JobFile]:

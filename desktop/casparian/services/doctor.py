@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from casparian import __version__
 from casparian.domain.errors import CasparianError
-from casparian.sinks.parquet import ParquetSink
+from casparian.services.sinks import is_parquet
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from casparian.services.results import ResultService
+    from casparian.services.sinks import Sinks
     from casparian.settings import Settings
     from casparian.state.database import Store
 
@@ -34,13 +35,13 @@ class Check:
     detail: str
 
 
-def examine(settings: Settings, store: Store, results: ResultService) -> list[Check]:
+def examine(settings: Settings, store: Store, sinks: Sinks, results: ResultService) -> list[Check]:
     """Look at everything; a check that fails says in a sentence what is the matter."""
     checks: dict[str, Callable[[], str]] = {
         "program": _program,
         "home": lambda: _home(settings),
         "state store": store.integrity,
-        "outputs": lambda: _outputs(settings, store),
+        "outputs": lambda: _outputs(store, sinks),
         "catalog": lambda: f"{len(results.reader.tables())} tables and views can be queried",
         "worker": lambda: _worker(settings),
     }
@@ -67,21 +68,24 @@ def _home(settings: Settings) -> str:
     return f"{settings.home}, {free:,} bytes free"
 
 
-def _outputs(settings: Settings, store: Store) -> str:
+def _outputs(store: Store, sinks: Sinks) -> str:
     """Every file on record is there with its rows; files that no record names are told."""
-    sink = ParquetSink(settings.output_dir, "")
     with store.read() as uow:
         current = [
             one
             for case in uow.evidence.workspaces(archived=True)
             for one in uow.outputs.outputs(case.id)
+            if is_parquet(one.sink)
         ]
-        on_record = uow.outputs.paths()
+        folders = {"", *(one.sink for one in current)}
+        on_record = {key: uow.outputs.paths(key) for key in folders}
     for one in current:
-        found = sink.rows(sink.absolute(one.path))
+        found = sinks.parquet(one.sink).rows(sinks.absolute(one))
         if found != one.rows:
             raise CasparianError(f"{one.path} has {found:,} rows", f"{one.rows:,} were committed")
-    strays = sum(path not in on_record for path in sink.paths())
+    strays = sum(
+        path not in on_record[key] for key in folders for path in sinks.parquet(key).paths()
+    )
     return (
         f"{len(current):,} files with {sum(one.rows for one in current):,} rows, {strays:,} others"
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import socket
 import threading
 import time
 from dataclasses import replace
@@ -22,6 +21,7 @@ from casparian.services.committing import target_key
 from casparian.services.plugins import all_parsers
 from casparian.services.reading import WorkerPool
 from casparian.services.running import JobRunner
+from casparian.services.sinks import is_parquet
 from casparian.state.queue import MAX_ATTEMPTS
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from casparian.domain.events import Event, EventBus
     from casparian.domain.jobs import Claim
+    from casparian.services.sinks import Sinks
     from casparian.settings import Settings
-    from casparian.sinks.parquet import ParquetSink
     from casparian.state.database import Store, UnitOfWork
     from casparian.state.queue import Held
 
@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 MIN_BATCH_BYTES = 8 * 1024 * 1024
 ELSEWHERE_POLL_S = 0.5
+LONGEST_NAP_S = 1.0
+"""A slot that waits for a job which rests looks so often whether it was cancelled meanwhile."""
 
 
 class JobService:
@@ -51,24 +53,25 @@ class JobService:
         settings: Settings,
         store: Store,
         bus: EventBus,
-        sink: ParquetSink,
+        sinks: Sinks,
         executor: Executor,
         worker_command: list[str] | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
         self._bus = bus
-        self._sink = sink
+        self._sinks = sinks
         self._executor = executor
         limits = WorkerLimits(
             settings.worker_silence_s, settings.worker_stall_s, settings.worker_memory_mb
         )
         self._workers = WorkerPool(lambda: WorkerProcess(limits, worker_command))
-        self._runner = JobRunner(store, bus, sink, settings.staging_dir, self._workers)
+        self._runner = JobRunner(store, bus, sinks, settings, self._workers)
         self._state = threading.Condition()
         self._loops = 0
         self._asked = 0
         self._closing = False
+        self._is_settling = False
         self._running: dict[JobId, CancelToken] = {}
         self._progress: dict[JobId, Progress] = {}
         self.on_idle: Callable[[], None] = lambda: None
@@ -102,15 +105,26 @@ class JobService:
         parsers = all_parsers()
         done: dict[tuple[str, str], str] = {}
         earlier: set[tuple[str, str]] = set()
-        contracts = uow.outputs.contracts(workspace_id)
+        place = self._sinks.places(uow, workspace_id)
         current = {
-            name: target_key(one, self._sink.uri, one.schema_hash)
-            for name, one in contracts.items()
+            name: (place(one.parser, one.output), one)
+            for name, one in uow.outputs.contracts(workspace_id).items()
         }
-        for source_hash, parser, artifact, table, target in uow.outputs.done(workspace_id):
-            earlier.add((source_hash, parser))
-            stale = "" if target == current[table] else f"the types of {table} have widened"
-            key = (source_hash, artifact)
+        targets = {
+            name: target_key(contract, where, contract.schema_hash)
+            for name, (where, contract) in current.items()
+        }
+        for one in uow.outputs.done(workspace_id):
+            earlier.add((one.source_hash, one.parser))
+            stale = ""
+            if one.target_key != targets[one.table]:
+                where, _ = current[one.table]
+                stale = (
+                    f"the types of {one.table} have widened"
+                    if one.sink == where.key
+                    else f"{one.table} goes to {where.uri} now"
+                )
+            key = (one.source_hash, one.artifact_hash)
             done[key] = done.get(key) or stale
         files = [
             file
@@ -163,8 +177,9 @@ class JobService:
             self._bus.publish(JobChanged(workspace_id, job_id, JobState.QUEUED))
 
     def _stale(self, uow: UnitOfWork, workspace_id: WorkspaceId) -> set[str]:
+        place = self._sinks.places(uow, workspace_id)
         keys = {
-            name: target_key(one, self._sink.uri, one.schema_hash)
+            name: target_key(one, place(one.parser, one.output), one.schema_hash)
             for name, one in uow.outputs.contracts(workspace_id).items()
             if one.layout_key
         }
@@ -178,6 +193,8 @@ class JobService:
             if self._closing:
                 return
             self._asked += 1
+            self._state.notify_all()
+            self._is_settling = True
             while self._loops < self._settings.workers:
                 self._loops += 1
                 self._executor.submit(self._loop)
@@ -204,6 +221,14 @@ class JobService:
     def _is_held(self, job_id: JobId) -> bool:
         state = self.job(job_id).state
         return state is not JobState.QUEUED and not state.is_terminal
+
+    def is_idle(self) -> bool:
+        """Whether every slot has run out of jobs, and none waits in the queue."""
+        with self._state:
+            if self._loops:
+                return False
+        with self._store.read() as uow:
+            return not uow.jobs.queued_ids()
 
     def wait(self, cancel: CancelToken) -> None:
         """Wait until every slot has run out of jobs; a cancel stops the jobs first.
@@ -314,10 +339,12 @@ class JobService:
                     asked = self._asked
                 claim = None if self._closing else self._claim()
                 if claim is None:
+                    if self._is_settled():
+                        self._runner.retire()
+                        self._runner.undo_failed()
                     self.on_idle()
-                    with self._state:
-                        if asked == self._asked or self._closing:
-                            return
+                    if not self._is_more_to_come(asked):
+                        return
                     continue
                 self._run(claim)
         except Exception:
@@ -328,12 +355,34 @@ class JobService:
                 self._loops -= 1
                 self._state.notify_all()
 
+    def _is_more_to_come(self, asked: int) -> bool:
+        """Whether to look for a job again: somebody asked meanwhile, or one is resting and is due soon."""
+        with self._store.read() as uow:
+            now = uow.now()
+            due = uow.jobs.next_due(self._settings.host_name, now)
+        with self._state:
+            if due is not None and asked == self._asked and not self._closing:
+                wait_s = min((due - now).total_seconds(), LONGEST_NAP_S)
+                self._state.wait_for(
+                    lambda: asked != self._asked or self._closing, timeout=max(wait_s, 0.01)
+                )
+                return not self._closing
+            return asked != self._asked and not self._closing
+
+    def _is_settled(self) -> bool:
+        """Whether nothing runs here any more; said to one slot, once after every start and every job."""
+        with self._state:
+            if self._running or self._closing:
+                return False
+            settled, self._is_settling = self._is_settling, False
+            return settled
+
     def _claim(self) -> Claim | None:
-        with self._store.write() as uow:
+        with self._store.touch() as uow:
             # A program beside this one may have died since this one started.
-            now = datetime.now(UTC)
-            self._take_back(uow, [one for one in uow.jobs.held() if one.lease_until < now])
-            claim = uow.jobs.claim(socket.gethostname(), os.getpid(), now)
+            now = uow.now()
+            self._take_back(uow, uow.jobs.held(expired_at=now))
+            claim = uow.jobs.claim(self._settings.host_name, os.getpid(), now)
             uow.commit()
         return claim
 
@@ -350,6 +399,7 @@ class JobService:
         finally:
             with self._state:
                 del self._running[job.id]
+                self._is_settling = True
                 self._progress.pop(job.id, None)
         if state in {JobState.SUCCEEDED, JobState.PARTIAL}:
             self._resubmit_stale(job.workspace_id)
@@ -399,8 +449,8 @@ class JobService:
     def recover(self) -> None:
         """Put right what a program that is gone left behind: jobs, staging, unrecorded outputs."""
         with self._store.write() as uow:
-            held = uow.jobs.held()
-            lost = [one for one in held if _is_lost(one)]
+            held, now = uow.jobs.held(), uow.now()
+            lost = [one for one in held if _is_lost(one, self._settings.host_name, now)]
             alive = {str(one.job.id) for one in held} - {str(one.job.id) for one in lost}
             self._sweep(uow, alive)
             self._take_back(uow, lost)
@@ -422,24 +472,28 @@ class JobService:
 
     def _sweep(self, uow: UnitOfWork, alive: set[str]) -> None:
         folders = _folders(self._settings.staging_dir)
-        on_record = uow.outputs.paths()
         # A job id is the first 36 characters of whatever a job writes.
         strays = [
-            (path, path.rpartition("/")[2][:36])
-            for path in self._sink.paths()
+            (sink, path, path.rpartition("/")[2][:36])
+            for sink in ("", *filter(is_parquet, uow.outputs.sinks()))
+            for on_record in (uow.outputs.paths(sink),)
+            for path in self._sinks.parquet(sink).paths()
             if path not in on_record
         ]
-        known = uow.jobs.known({job for _, job in strays} | {one.name[:36] for one in folders})
+        known = uow.jobs.known({job for *_, job in strays} | {one.name[:36] for one in folders})
         for folder in folders:
             if folder.name[:36] in known and folder.name[:36] not in alive:
                 shutil.rmtree(folder, ignore_errors=True)
         # Files of jobs that this store does not know may be another store's: they are left alone.
-        self._sink.revoke([path for path, job in strays if job in known and job not in alive])
+        for sink, path, job in strays:
+            if job in known and job not in alive:
+                self._sinks.parquet(sink).revoke([path])
 
     def close(self) -> None:
         """Stop the slots; what was running goes back to the queue."""
         with self._state:
             self._closing = True
+            self._state.notify_all()
             tokens = list(self._running.values())
         for token in tokens:
             token.cancel()
@@ -449,11 +503,11 @@ class JobService:
         self._unsubscribe()
 
 
-def _is_lost(held: Held) -> bool:
-    if held.lease_until < datetime.now(UTC):
+def _is_lost(held: Held, host: str, now: datetime) -> bool:
+    if held.lease_until < now:
         return True
     # Signal 0 asks whether a process is there; on Windows it would end it, so the lease decides.
-    if held.host != socket.gethostname() or os.name != "posix":
+    if held.host != host or os.name != "posix":
         return False
     if held.pid == os.getpid():
         return True

@@ -7,6 +7,7 @@ a fresh worker, until the run is whole.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import time
@@ -19,8 +20,9 @@ import pyarrow.parquet as pq
 
 from casparian import parsers
 from casparian.domain.contracts import Column
-from casparian.domain.errors import ParserFault
+from casparian.domain.errors import EnvironmentProblem, ParserFault
 from casparian.domain.events import JobProgressed
+from casparian.domain.evidence import shown_path
 from casparian.domain.ids import FileId
 from casparian.domain.jobs import Progress
 from casparian.domain.lineage import LINEAGE_KEY
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from casparian.domain.cancel import CancelToken
     from casparian.domain.events import EventBus
     from casparian.domain.jobs import Claim, Job
+    from casparian.settings import Settings
     from casparian.state.database import Store
     from casparian.state.queue import JobEvidence
     from casparian.worker.supervisor import Died, WorkerProcess
@@ -67,19 +70,30 @@ class Part:
     file_ids: frozenset[str]
 
 
+class OutOfReach(EnvironmentProblem):
+    """The evidence of a job cannot be reached from this host; another one may."""
+
+
 class Reader:
     """Has the files of a job read."""
 
-    def __init__(self, store: Store, bus: EventBus, workers: WorkerPool) -> None:
+    def __init__(
+        self, store: Store, bus: EventBus, workers: WorkerPool, settings: Settings
+    ) -> None:
         self._store = store
         self._bus = bus
         self._workers = workers
+        self._host = settings.host_name
+        # What lies on this machine alone is not to be had by waiting for another host.
+        self._is_shared = settings.state.is_server
 
     def read(self, claim: Claim, folder: Path, cancel: CancelToken) -> tuple[Reading, list[Part]]:
         """Read every file of a job, in a fresh worker after each one that died."""
         job, reading = claim.job, Reading()
         with self._store.read() as uow:
-            evidence = uow.jobs.evidence(job.id)
+            evidence = uow.jobs.evidence(job.id, self._host)
+        if self._is_shared:
+            self._check_reach(evidence)
         for one in evidence:
             if one.current_hash != one.source_hash:
                 reading.failed[one.file_id] = "It has changed since the job was planned."
@@ -108,6 +122,15 @@ class Reader:
                     )
             shutil.rmtree(staging, ignore_errors=True)
         return reading, []
+
+    def _check_reach(self, evidence: Sequence[JobEvidence]) -> None:
+        for root in sorted({one.root_bytes for one in evidence}):
+            if not os.path.lexists(root):
+                raise OutOfReach(
+                    f"{self._host} cannot reach {shown_path(root)}",
+                    "the job waits for a host that can",
+                    "Say where the source lies on this host, or mount it there",
+                )
 
     def _order(self, job: Job, evidence: Sequence[JobEvidence], staging: Path) -> wire.Run:
         parser = parsers.load(job.parser)

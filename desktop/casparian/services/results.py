@@ -14,7 +14,7 @@ from casparian.catalog.export import ManifestFacts, SourceFact, export
 from casparian.catalog.reader import CatalogReader
 from casparian.domain.errors import CasparianError, UserProblem
 from casparian.domain.results import ViewSpec
-from casparian.services.tables import TableSummary, committed_tables
+from casparian.services.tables import TableSummary, table_summaries
 from casparian.state.evidence import FileQuery
 from casparian.state.records import HistoryEntry
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from casparian.domain.ids import FileId, JobId, WorkspaceId
     from casparian.domain.jobs import Job, Progress
     from casparian.services.catalog import CatalogService
+    from casparian.services.sinks import Sinks
     from casparian.settings import Settings
-    from casparian.sinks.parquet import ParquetSink
     from casparian.state.database import Store
     from casparian.state.evidence import FileRow
 
@@ -50,11 +50,11 @@ class ResultService:
     """What can be done with committed tables."""
 
     def __init__(
-        self, settings: Settings, store: Store, sink: ParquetSink, catalog: CatalogService
+        self, settings: Settings, store: Store, sinks: Sinks, catalog: CatalogService
     ) -> None:
         self._settings = settings
         self._store = store
-        self._sink = sink
+        self._sinks = sinks
         self._catalog = catalog
         self._reader: CatalogReader | None = None
         catalog.on_swap = self._on_swap
@@ -77,7 +77,7 @@ class ResultService:
         """The tables of a workspace by name."""
         with self._store.read() as uow:
             workspace = uow.evidence.workspace(workspace_id)
-            return [TableSummary.of(*one) for one in committed_tables(uow, self._sink, workspace)]
+            return table_summaries(uow, self._sinks, workspace)
 
     def query(self, workspace_id: WorkspaceId, sql: str, cancel: CancelToken) -> View:
         """Run a query and remember it.

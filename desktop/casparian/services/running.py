@@ -6,9 +6,12 @@ The steps and what a kill between them leaves behind:
     staged                  a staging folder, deleted on recovery
     running -> committing   (transaction) new contracts are on record; nothing is visible yet
     promoted                files that no output row names: deleted on recovery
+    delivered               rows in a database, in its ledger; the job goes back to the queue, and what it
+                            delivers next takes their place, or they are taken out if it fails for good
     committing -> done      (transaction) outputs, materializations, superseded ones and the job's end
 
-so that no half output is ever visible, no row appears twice, and no job is lost.
+so that no half output is ever visible, no row appears twice, and no job is lost. Rows that leave without
+a job are staged as a job's are, and promoted and recorded in one transaction, in which nobody recovers.
 """
 
 from __future__ import annotations
@@ -16,43 +19,49 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from casparian.domain.errors import Cancelled, CasparianError
-from casparian.domain.events import JobChanged
+from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem
+from casparian.domain.events import JobChanged, RowsRetired
+from casparian.domain.ids import new_id
 from casparian.domain.jobs import JobState
 from casparian.services.committing import Committer
-from casparian.services.reading import Reader
-from casparian.state.queue import LEASE
+from casparian.services.reading import OutOfReach, Reader
+from casparian.state.queue import LEASE, MAX_ATTEMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from casparian.domain.cancel import CancelToken
     from casparian.domain.events import EventBus
     from casparian.domain.jobs import Claim
     from casparian.services.reading import WorkerPool
-    from casparian.sinks.parquet import ParquetSink
+    from casparian.services.sinks import Sinks
+    from casparian.settings import Settings
     from casparian.state.database import Store
 
 logger = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 6
+FIRST_REST = timedelta(seconds=2)
+"""How long a job rests after a trouble that may pass; five times as long each time after."""
+REFUSAL = timedelta(minutes=10)
+"""For how long a job is kept from a host that cannot reach what it needs."""
 
 
 class JobRunner:
     """Runs claimed jobs, each to its end."""
 
     def __init__(
-        self, store: Store, bus: EventBus, sink: ParquetSink, staging: Path, workers: WorkerPool
+        self, store: Store, bus: EventBus, sinks: Sinks, settings: Settings, workers: WorkerPool
     ) -> None:
         self._store = store
         self._bus = bus
-        self._staging = staging
-        self._reader = Reader(store, bus, workers)
-        self._committer = Committer(store, bus, sink)
+        self._staging = settings.staging_dir
+        self._host = settings.host_name
+        self._reader = Reader(store, bus, workers, settings)
+        self._committer = Committer(store, bus, sinks)
         # Two commits of one program must not rewrite the same older output.
         self._committing = threading.Lock()
 
@@ -60,16 +69,23 @@ class JobRunner:
         """Bring a job to its end, whichever it is; a job whose program closes goes back to the queue."""
         job = claim.job
         folder = self._staging / f"{job.id}-{job.attempt}"
-        state, problem = JobState.FAILED, ""
+        state, problem, rest = JobState.FAILED, "", timedelta()
         with _Heart(self._store, claim, cancel):
             try:
                 self._move(claim, JobState.RUNNING)
                 folder.mkdir(parents=True, exist_ok=True)
                 reading, parts = self._reader.read(claim, folder, cancel)
                 with self._committing:
-                    return self._committer.commit(claim, reading, parts, folder)
+                    return self._committer.commit(claim, reading, parts, folder, cancel)
             except Cancelled:
                 state = JobState.QUEUED if is_closing() else JobState.CANCELLED
+            except OutOfReach as error:
+                self._refuse(claim, str(error))
+                return JobState.QUEUED
+            except EnvironmentProblem as error:
+                problem = str(error)
+                if error.retryable and job.attempt < MAX_ATTEMPTS:
+                    state, rest = JobState.QUEUED, FIRST_REST * 5 ** (job.attempt - 1)
             except CasparianError as error:
                 problem = str(error)
             except Exception as error:
@@ -77,8 +93,28 @@ class JobRunner:
                 problem = f"The program has a bug: {type(error).__name__}: {error}"
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-        self._give_up(claim, state, problem)
+        self._give_up(claim, state, problem, rest)
         return state
+
+    def retire(self) -> None:
+        """Take rows out of their tables that are of contents which no file holds any more.
+
+        Where it cannot be done now they stay until it is asked for again, and the log says so.
+        """
+        with self._store.read() as uow:
+            outdated = uow.outputs.outdated()
+        for one in outdated:
+            folder = self._staging / f"{one.job_id}-{new_id()}"
+            try:
+                with self._committing:
+                    retired = self._committer.retire(one.workspace_id, one.parser, folder)
+            except (CasparianError, OSError) as error:
+                logger.error("old rows of %s stay in their tables: %s", one.parser, error)  # noqa: TRY400
+            else:
+                if retired:
+                    self._bus.publish(RowsRetired(one.workspace_id))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _move(self, claim: Claim, state: JobState) -> None:
         with self._store.write() as uow:
@@ -87,21 +123,52 @@ class JobRunner:
             uow.commit()
         self._bus.publish(JobChanged(claim.job.workspace_id, claim.job.id, state))
 
-    def _give_up(self, claim: Claim, state: JobState, problem: str) -> None:
-        """End a job without output; of a stale claim nothing is recorded."""
+    def _give_up(self, claim: Claim, state: JobState, problem: str, rest: timedelta) -> None:
+        """End a job without output, or let it rest and be tried again.
+
+        Of a stale claim nothing is recorded. A job that goes back to the queue without a problem, since
+        the program closes, has not used up an attempt.
+        """
         job = claim.job
-        values: dict[str, Any] = {"problem": problem}
-        more = (
-            {"attempt": job.attempt - 1}
-            if state is JobState.QUEUED
-            else {"ended_at": datetime.now(UTC)}
-        )
         with self._store.write() as uow:
-            if uow.jobs.move(job.id, claim.token, state, **values, **more):
+            values: dict[str, Any] = {"problem": problem}
+            if state is not JobState.QUEUED:
+                values["ended_at"] = datetime.now(UTC)
+            elif problem:
+                values["not_before"] = uow.now() + rest
+            else:
+                values["attempt"] = job.attempt - 1
+            if uow.jobs.move(job.id, claim.token, state, **values):
                 if problem:
                     uow.jobs.note(job.id, datetime.now(UTC), problem)
                 uow.commit()
         self._bus.publish(JobChanged(job.workspace_id, job.id, state))
+        self.undo_failed()
+
+    def _refuse(self, claim: Claim, problem: str) -> None:
+        """Give a job back that this host cannot run, for another host to take."""
+        job = claim.job
+        with self._store.write() as uow:
+            values = {"attempt": job.attempt - 1, "problem": problem}
+            if uow.jobs.move(job.id, claim.token, JobState.QUEUED, **values):
+                uow.jobs.refuse(job.id, self._host, uow.now() + REFUSAL)
+                uow.jobs.note(job.id, datetime.now(UTC), f"{self._host}: {problem}")
+                uow.commit()
+        self._bus.publish(JobChanged(job.workspace_id, job.id, JobState.QUEUED))
+
+    def undo_failed(self) -> None:
+        """Take out of databases what jobs delivered that did not succeed after all.
+
+        Where a database cannot be reached now it is done when it is asked for again.
+        """
+        with self._store.read() as uow:
+            jobs = uow.jobs.to_undo()
+        for job in jobs:
+            try:
+                with self._committing:
+                    self._committer.undo(job)
+            except CasparianError as error:
+                logger.warning("rows of job %s are still in a database: %s", job.id, error)
 
 
 class _Heart:
@@ -122,8 +189,8 @@ class _Heart:
     def _beat(self) -> None:
         while not self._stop.wait(LEASE.total_seconds() / BEATS_PER_LEASE):
             try:
-                with self._store.write() as uow:
-                    held = uow.jobs.beat(self._claim.job.id, self._claim.token, datetime.now(UTC))
+                with self._store.touch() as uow:
+                    held = uow.jobs.beat(self._claim.job.id, self._claim.token, uow.now())
                     uow.commit()
             except CasparianError as error:
                 logger.warning("a heartbeat failed: %s", error)

@@ -25,7 +25,7 @@ from casparian.domain.evidence import (
 from casparian.domain.ids import FileId, ScanId, SourceId, WorkspaceId, new_id
 from casparian.domain.jobs import Progress
 from casparian.domain.rules import compiled
-from casparian.scout.hashing import NotHashed, hash_file
+from casparian.scout.hashing import Hashed, NotHashed, hash_file
 from casparian.scout.walk import Found, overlaps, walk
 from casparian.state.evidence import FileQuery, FileRow, SkipRow, absolute
 
@@ -211,6 +211,31 @@ class SourceService:
             for name in sorted(counts, key=str.casefold)
         ]
 
+    def roots(self, source_id: SourceId) -> dict[str, bytes]:
+        """Where a source lies on hosts where it does not lie under its own path: host -> path."""
+        with self._store.read() as uow:
+            return uow.evidence.roots(source_id)
+
+    def map_root(self, workspace_id: WorkspaceId, source: bytes, host: str, path: bytes) -> None:
+        """Say where a source lies on a host.
+
+        Raises:
+            UserProblem: there is no such source, or the path is not absolute.
+        """
+        if not Path(os.fsdecode(path)).is_absolute():
+            raise UserProblem(f"{shown_path(path)} is not an absolute path")
+        with self._store.write() as uow:
+            sources = uow.evidence.sources(workspace_id)
+            found = next((one for one in sources if one.path_bytes == source), None)
+            if found is None:
+                raise UserProblem(
+                    f"{shown_path(source)} is not a source",
+                    f"There are: {', '.join(one.path for one in sources) or 'none yet'}",
+                )
+            uow.evidence.set_root(found.id, host, path)
+            uow.commit()
+        self._bus.publish(SourcesChanged(workspace_id))
+
     def problems(self, workspace_id: WorkspaceId) -> Sequence[SkipRow]:
         """What the newest scans left out, with reasons."""
         with self._store.read() as uow:
@@ -276,6 +301,8 @@ class _Run:
         self._unlisted: list[str] = []
         self._counts: Counter[str] = Counter()
         self._by_kind: dict[str, list[CompiledRule]] = {}
+        self._current = b""
+        self._waiting = 0
         self._written_at = self._told_at = time.monotonic()
         self._started = self._written_at
 
@@ -284,6 +311,7 @@ class _Run:
         for item in walk(self._source.path_bytes, is_folder=self._source.is_folder, cancel=cancel):
             cancel.check()
             self._counts["found"] += 1
+            self._current = item.path_bytes
             if isinstance(item, ScanProblem):
                 self._skip(item)
             elif not force and self._is_unchanged(item):
@@ -291,9 +319,10 @@ class _Run:
                 self._counts["unchanged"] += 1
             else:
                 self._hash(item, cancel)
-            if self._waiting() >= BATCH_FILES or time.monotonic() - self._written_at > BATCH_S:
+            self._waiting += 1
+            if self._waiting >= BATCH_FILES or time.monotonic() - self._written_at > BATCH_S:
                 self._write()
-            self._tell(shown_path(item.path_bytes))
+            self._tell()
         self._write()
         with self._store.write() as uow:
             # What lies below a folder that could not be listed is not known to be gone.
@@ -324,44 +353,31 @@ class _Run:
 
     def _hash(self, item: Found, cancel: CancelToken) -> None:
         path = absolute(self._source.path_bytes, item.path_bytes, is_folder=self._source.is_folder)
-        shown = shown_path(item.path_bytes)
         try:
-            hashed = hash_file(path, cancel, lambda count: self._read(count, shown))
+            hashed = hash_file(path, cancel, self._read)
         except NotHashed as error:
+            shown = shown_path(item.path_bytes)
             self._skip(ScanProblem(shown, item.path_bytes, error.kind, error.detail))
             if error.kind is not ProblemKind.VANISHED:
-                state = (
-                    FileState.CHANGED if error.kind is ProblemKind.CHANGED else FileState.UNREADABLE
-                )
-                self._keep(item, shown, "", ("", ""), state, item.size_bytes, item.mtime_ns)
+                is_changed = error.kind is ProblemKind.CHANGED
+                state = FileState.CHANGED if is_changed else FileState.UNREADABLE
+                self._keep(item, Hashed("", "", "", item.size_bytes, item.mtime_ns), state)
             return
         self._counts["hashed"] += 1
-        hashes = (hashed.source_hash, hashed.sha256)
-        self._keep(
-            item, shown, hashed.kind, hashes, FileState.HASHED, hashed.size_bytes, hashed.mtime_ns
-        )
+        self._keep(item, hashed, FileState.HASHED)
 
-    def _keep(
-        self,
-        item: Found,
-        shown: str,
-        kind: str,
-        hashes: tuple[str, str],
-        state: FileState,
-        size_bytes: int,
-        mtime_ns: int,
-    ) -> None:
+    def _keep(self, item: Found, hashed: Hashed, state: FileState) -> None:
         known = self._known.get(item.path_bytes)
         file = EvidenceFile(
             id=known.id if known else FileId(new_id()),
             source_id=self._source.id,
-            path=shown,
+            path=shown_path(item.path_bytes),
             path_bytes=item.path_bytes,
-            size_bytes=size_bytes,
-            mtime_ns=mtime_ns,
-            kind=kind,
-            source_hash=hashes[0],
-            sha256=hashes[1],
+            size_bytes=hashed.size_bytes,
+            mtime_ns=hashed.mtime_ns,
+            kind=hashed.kind,
+            source_hash=hashed.source_hash,
+            sha256=hashed.sha256,
             state=state,
         )
         (self._changed if known else self._new).append(file)
@@ -372,9 +388,9 @@ class _Run:
         if problem.kind is ProblemKind.UNREADABLE:
             self._unlisted.append(problem.path)
 
-    def _read(self, count: int, shown: str) -> None:
+    def _read(self, count: int) -> None:
         self._counts["bytes_hashed"] += count
-        self._tell(shown)
+        self._tell()
 
     def _rules_for(self, kind: str) -> list[CompiledRule]:
         """The rules that may apply to a kind: few, where all of them would be asked for every file."""
@@ -384,11 +400,8 @@ class _Run:
             ]
         return self._by_kind[kind]
 
-    def _waiting(self) -> int:
-        return len(self._new) + len(self._changed) + len(self._seen) + len(self._problems)
-
     def _write(self) -> None:
-        if self._waiting():
+        if self._waiting:
             with self._store.write() as uow:
                 if self._new and uow.evidence.others_since(self._scan):
                     self._join(uow)
@@ -407,16 +420,17 @@ class _Run:
                 uow.commit()
             for waiting in (self._new, self._changed, self._seen, self._problems):
                 waiting.clear()
+            self._waiting = 0
         self._written_at = time.monotonic()
 
     def _join(self, uow: UnitOfWork) -> None:
         """Give files that a scan beside this one has added the ids that they have got there."""
         added = uow.evidence.known_files(self._source.id)
         met = [file for file in self._new if file.path_bytes in added]
-        self._changed.extend(replace(file, id=added[file.path_bytes].id) for file in met)
+        self._changed.extend(file._replace(id=added[file.path_bytes].id) for file in met)
         self._new[:] = [file for file in self._new if file.path_bytes not in added]
 
-    def _tell(self, current: str) -> None:
+    def _tell(self) -> None:
         now = time.monotonic()
         if now - self._told_at < PROGRESS_EVERY_S:
             return
@@ -425,7 +439,7 @@ class _Run:
             done=self._counts["found"],
             total=None,
             unit="files",
-            current=current,
+            current=shown_path(self._current),
             rate=self._counts["found"] / max(now - self._started, 0.001),
         )
         self._bus.publish(ScanProgressed(self._source.id, progress))

@@ -14,7 +14,7 @@ from casparian.domain.events import WorkspacesChanged
 from casparian.domain.evidence import DEFAULT_WORKSPACE, Workspace
 from casparian.domain.ids import RuleId, WorkspaceId, new_id
 from casparian.domain.results import QUARANTINE_SUFFIX, RESERVED_TABLES
-from casparian.services.tables import TableSummary, committed_tables
+from casparian.services.tables import TableSummary, table_summaries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from casparian.domain.events import EventBus
     from casparian.domain.jobs import JobState
     from casparian.domain.rules import Rule
-    from casparian.sinks.parquet import ParquetSink
+    from casparian.services.sinks import Sinks
     from casparian.state.database import Store, UnitOfWork
     from casparian.state.evidence import FileTotals
 
@@ -42,11 +42,11 @@ class WorkspaceService:
     """What can be done with cases."""
 
     def __init__(
-        self, store: Store, bus: EventBus, sink: ParquetSink, builtin_rules: Sequence[Rule]
+        self, store: Store, bus: EventBus, sinks: Sinks, builtin_rules: Sequence[Rule]
     ) -> None:
         self._store = store
         self._bus = bus
-        self._sink = sink
+        self._sinks = sinks
         self._builtin_rules = builtin_rules
 
     def list(self, *, archived: bool = False) -> list[Workspace]:
@@ -139,9 +139,7 @@ class WorkspaceService:
         """What is ready, what is going on, and what to look at."""
         with self._store.read() as uow:
             workspace = uow.evidence.workspace(workspace_id)
-            tables = tuple(
-                TableSummary.of(*one) for one in committed_tables(uow, self._sink, workspace)
-            )
+            tables = tuple(table_summaries(uow, self._sinks, workspace))
             jobs = Counter(job.state for job in uow.jobs.jobs(workspace_id))
             files = uow.evidence.totals(workspace_id)
         return Overview(tables, dict(jobs), files)

@@ -16,7 +16,7 @@ Parquet is the exception that needs no ledger: a file counts once the state stor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from casparian.domain.addresses import Address
     from casparian.domain.cancel import CancelToken
     from casparian.domain.contracts import Column
-
-Mode: TypeAlias = Literal["replace", "append", "error"]
-"""What happens to rows of the same content that are there already: they leave, they stay beside the
-new ones, or the delivery is refused."""
+    from casparian.domain.results import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,8 @@ class TableDelivery:
     name: str
     """As the contract has it; `…_quarantine` for what was rejected."""
     columns: tuple[Column, ...]
-    """Every column that the table is to have, in order, lineage columns included."""
+    """Every column that the table is to have, in order, lineage columns included; empty where rows only
+    leave: then nothing is made, also if the table is not there any more."""
     parts: tuple[Path, ...] = ()
     """Staged Parquet files; each has some of the columns, or a narrower type of one: what is missing is
     null, what is narrower is cast."""

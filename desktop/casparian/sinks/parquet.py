@@ -42,10 +42,9 @@ class Promotion:
 class ParquetSink:
     """A folder of committed Parquet files."""
 
-    def __init__(self, root: Path, uri: str) -> None:
-        """Use the folder `root`, known by `uri` in keys; it is made when first written to."""
+    def __init__(self, root: Path) -> None:
+        """Use the folder `root`; it is made when first written to."""
         self._root = root
-        self.uri = uri
 
     def absolute(self, path: str) -> Path:
         """Where a committed file lies."""

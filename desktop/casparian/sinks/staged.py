@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from casparian.domain.errors import EnvironmentProblem, from_os_error
 from casparian.domain.types import arrow_type
+from casparian.sinks.texts import as_text, nulls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from casparian.domain.cancel import CancelToken
     from casparian.sinks.base import TableDelivery
+
+pc: Any = pyarrow.compute
+"""Untyped: the stubs know only some of the overloads."""
 
 BATCH_ROWS = 65_536
 
@@ -58,5 +63,23 @@ def _shaped(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
             columns.append(pa.nulls(batch.num_rows, field.type))
         else:
             column = batch.column(at)
-            columns.append(column if column.type == field.type else column.cast(field.type))
+            columns.append(_cast(column, field.type))
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _cast(column: pa.Array[Any], wanted: pa.DataType) -> pa.Array[Any]:
+    if column.type == wanted:
+        return column
+    if column.null_count == len(column) or _is_empty(column):
+        return nulls(len(column), wanted)
+    text = pa.types.is_dictionary(column.type) or pa.types.is_large_string(column.type)
+    if wanted == pa.string() and not text:
+        return as_text(column)
+    return column.cast(wanted)
+
+
+def _is_empty(column: pa.Array[Any]) -> bool:
+    """Whether it is text, all of it empty: so is a column that never held a value, whatever its type."""
+    if not pa.types.is_string(column.type):
+        return False
+    return not pc.any(pc.not_equal(column, "")).as_py()

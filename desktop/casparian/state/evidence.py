@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import blake3
@@ -18,6 +17,7 @@ from casparian.domain.evidence import (
     ScanState,
     Source,
     Workspace,
+    shown_path,
 )
 from casparian.domain.ids import FileId, RuleId, ScanId, SourceId, WorkspaceId, new_id
 from casparian.domain.jobs import JobFileState, JobState
@@ -31,6 +31,7 @@ from casparian.state.tables import (
     rules,
     scan_problems,
     scans,
+    source_roots,
     sources,
     workspaces,
 )
@@ -199,6 +200,25 @@ class EvidenceRepository:
         """Take a source out of its workspace; its files, jobs and rows stay on record."""
         self._c.execute(sources.update().where(sources.c.id == source_id).values(removed_at=at))
 
+    def roots(self, source_id: SourceId) -> dict[str, bytes]:
+        """Where a source lies on hosts where it does not lie under its own path: host -> path."""
+        c = source_roots.c
+        query = sa.select(c.host, c.path_bytes).where(c.source_id == source_id).order_by(c.host)
+        return {host: path for host, path in self._c.execute(query)}  # noqa: C416  (rows)
+
+    def set_root(self, source_id: SourceId, host: str, path_bytes: bytes) -> None:
+        """Say where a source lies on a host."""
+        c = source_roots.c
+        self._c.execute(source_roots.delete().where(c.source_id == source_id, c.host == host))
+        self._c.execute(
+            source_roots.insert().values(
+                source_id=source_id,
+                host=host,
+                path=shown_path(path_bytes),
+                path_bytes=path_bytes,
+            )
+        )
+
     # Scans
 
     def start_scan(self, scan: Scan) -> None:
@@ -307,9 +327,11 @@ class EvidenceRepository:
         """Update files whose content or state is no longer what an earlier scan saw."""
         if not found:
             return
-        rows = [{"b_id": one.id, **_file_row(one, scan_id)} for one in found]
+        names = files.columns.keys()
+        rows = [dict(zip(names, _file_row(one, scan_id), strict=True)) for one in found]
         for row in rows:
-            del row["id"], row["scan_id"]
+            row["b_id"] = row.pop("id")
+            del row["scan_id"]
         met = files.c.scan_id
         later = sa.case((met > scan_id, met), else_=sa.literal(scan_id))
         change = files.update().where(files.c.id == sa.bindparam("b_id"))
@@ -333,9 +355,8 @@ class EvidenceRepository:
     def mark_missing(self, source_id: SourceId, scan_id: ScanId) -> int:
         """Mark the files of a source that neither this scan nor a newer one met; return how many."""
         missing = (files.c.source_id == source_id) & (files.c.scan_id < scan_id)
-        self._c.execute(files.update().where(missing).values(state=FileState.MISSING))
-        count = sa.select(sa.func.count()).select_from(files).where(missing)
-        return int(self._c.execute(count).scalar_one())
+        marked = self._c.execute(files.update().where(missing).values(state=FileState.MISSING))
+        return marked.rowcount
 
     def files(self, workspace_id: WorkspaceId) -> Iterator[EvidenceFile]:
         """Every file of a workspace's sources, in the order of sources and paths, with its tags."""
@@ -484,9 +505,7 @@ class EvidenceRepository:
 
     def add_tags(self, tags: Iterable[tuple[FileId, str, RuleId]]) -> None:
         """Give tags to files, each with the rule it comes from."""
-        rows = [{"file_id": file, "tag": tag, "rule_id": rule} for file, tag, rule in tags]
-        if rows:
-            self._c.execute(file_tags.insert(), rows)
+        _insert(self._c, file_tags, list(tags))
 
     def tagged(self, workspace_id: WorkspaceId) -> dict[RuleId, tuple[int, int]]:
         """By rule: how many files bear its tag, and their size in bytes."""
@@ -644,34 +663,34 @@ def _file(row: sa.RowMapping, tags: tuple[str, ...]) -> EvidenceFile:
     return EvidenceFile(tags=tags, **{name: row[name] for name in names})
 
 
-def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows that have every column, with values as the driver takes them.
+def _insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows that have every column in the table's order, with values as the driver takes them.
 
     SQLAlchemy's own way prepares each row again, which costs a big scan as much as the insert itself.
     """
     if rows and connection.dialect.paramstyle == "qmark":
-        statement = str(table.insert().compile(dialect=connection.dialect))
-        in_order = itemgetter(*(column.name for column in table.columns))
-        connection.exec_driver_sql(statement, [in_order(row) for row in rows])
+        connection.exec_driver_sql(str(table.insert().compile(dialect=connection.dialect)), rows)
     elif rows:
-        connection.execute(table.insert(), rows)
+        names = table.columns.keys()
+        connection.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-def _file_row(file: EvidenceFile, scan_id: ScanId) -> dict[str, Any]:
-    return {
-        "id": file.id,
-        "source_id": file.source_id,
-        "path_hash": path_hash(file.path_bytes),
-        "path": file.path,
-        "path_bytes": file.path_bytes,
-        "size_bytes": file.size_bytes,
-        "mtime_ns": file.mtime_ns,
-        "kind": file.kind,
-        "source_hash": file.source_hash,
-        "sha256": file.sha256,
-        "state": file.state,
-        "scan_id": scan_id,
-    }
+def _file_row(file: EvidenceFile, scan_id: ScanId) -> tuple[Any, ...]:
+    return (
+        file.id,
+        file.source_id,
+        path_hash(file.path_bytes),
+        file.path,
+        file.path_bytes,
+        file.size_bytes,
+        file.mtime_ns,
+        file.kind,
+        file.source_hash,
+        file.sha256,
+        # Of what is not exactly a `str` the driver asks first, each time, how to take it.
+        str(file.state),
+        scan_id,
+    )
 
 
 def _rule(row: sa.RowMapping) -> Rule:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from casparian.domain.contracts import Column
-from casparian.domain.evidence import FileState
+from casparian.domain.evidence import FileState, ScanState
 from casparian.domain.ids import FileId, JobId, OutputId, WorkspaceId, new_id
-from casparian.state.tables import contracts, files, materializations, outputs, sources
+from casparian.domain.jobs import JobState
+from casparian.state.evidence import path_hash
+from casparian.state.tables import (
+    contracts,
+    files,
+    jobs,
+    materializations,
+    outputs,
+    routes,
+    scans,
+    sinks,
+    sources,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from casparian.domain.results import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +55,10 @@ class OutputFile:
     job_id: JobId
     table: str
     quarantine: bool
+    sink: str
+    """The key of the sink that it is in; empty for the Parquet folder of the home."""
     path: str
-    """Relative to the sink's root."""
+    """Relative to the sink's root; empty where the rows are in a database."""
     rows: int
     size_bytes: int
     schema_hash: str
@@ -62,6 +78,7 @@ class Materialization:
     artifact_hash: str
     table: str
     target_key: str
+    sink: str
     job_id: JobId
     file_id: FileId
     accepted: int
@@ -69,6 +86,39 @@ class Materialization:
     note: str
     """What the parser had to say of the file: cut short, a stale header; empty for most."""
     created_at: datetime
+
+
+class Done(NamedTuple):
+    """What a plan needs to know of a materialization."""
+
+    source_hash: str
+    parser: str
+    artifact_hash: str
+    table: str
+    target_key: str
+    sink: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """To which sink a parser's output goes, and what happens to rows that are there already."""
+
+    parser: str
+    output: str
+    """Empty for every output of the parser."""
+    sink: str
+    """The sink's key; empty for the Parquet folder of the home."""
+    mode: Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    """A parser with rows in a workspace that are of contents which no file holds any more."""
+
+    workspace_id: WorkspaceId
+    parser: str
+    job_id: JobId
+    """One of the jobs that wrote them."""
 
 
 class OutputRepository:
@@ -116,6 +166,7 @@ class OutputRepository:
                 "job_id": one.job_id,
                 "table_name": one.table,
                 "quarantine": one.quarantine,
+                "sink": one.sink,
                 "path": one.path,
                 "rows": one.rows,
                 "size_bytes": one.size_bytes,
@@ -147,7 +198,7 @@ class OutputRepository:
             found.extend(_output(row) for row in self._c.execute(query).mappings())
         return found
 
-    def supersede_outputs(self, ids: Sequence[OutputId], by: JobId, at: datetime) -> None:
+    def supersede_outputs(self, ids: Sequence[OutputId], by: JobId | None, at: datetime) -> None:
         """Take files out of the catalog; they stay on disk until the user purges them."""
         for one in ids:
             self._c.execute(
@@ -160,14 +211,67 @@ class OutputRepository:
         """Whether all of these files still count."""
         return all(
             self._c.execute(
-                sa.select(outputs.c.superseded_at.is_(None)).where(outputs.c.id == one)
+                sa.select(outputs.c.superseded_at).where(outputs.c.id == one)
             ).scalar_one()
+            is None
             for one in ids
         )
 
-    def paths(self) -> set[str]:
-        """The path of every file on record, superseded or not."""
-        return set(self._c.execute(sa.select(outputs.c.path)).scalars())
+    def paths(self, sink: str) -> set[str]:
+        """The path of every file of a sink that is on record, superseded or not."""
+        return set(
+            self._c.execute(sa.select(outputs.c.path).where(outputs.c.sink == sink)).scalars()
+        )
+
+    # Sinks and routes
+
+    def remember_sink(self, key: str, address: str) -> None:
+        """Note a sink, and what to connect to it with."""
+        here = sinks.c.key_hash == path_hash(key.encode())
+        changed = self._c.execute(sinks.update().where(here).values(address=address))
+        if not changed.rowcount:
+            row = {"key_hash": path_hash(key.encode()), "key": key, "address": address}
+            self._c.execute(sinks.insert().values(row))
+
+    def sinks(self) -> dict[str, str]:
+        """Every sink that rows ever went to: key -> address."""
+        rows = self._c.execute(sa.select(sinks.c.key, sinks.c.address))
+        return {row.key: row.address for row in rows}
+
+    def routes(self, workspace_id: WorkspaceId) -> list[Route]:
+        """The routes of a workspace, by parser and output."""
+        query = (
+            sa.select(routes)
+            .where(routes.c.workspace_id == workspace_id)
+            .order_by(routes.c.parser, routes.c.output)
+        )
+        names = ("parser", "output", "sink", "mode")
+        rows = self._c.execute(query).mappings()
+        return [Route(**{name: row[name] for name in names}) for row in rows]
+
+    def set_route(self, workspace_id: WorkspaceId, route: Route) -> None:
+        """Add a route, or change the one for the same output."""
+        self.delete_route(workspace_id, route.parser, route.output)
+        self._c.execute(
+            routes.insert().values(
+                id=new_id(),
+                workspace_id=workspace_id,
+                parser=route.parser,
+                output=route.output,
+                sink=route.sink,
+                mode=route.mode,
+            )
+        )
+
+    def delete_route(self, workspace_id: WorkspaceId, parser: str, output: str) -> None:
+        """Let an output go where the others go."""
+        self._c.execute(
+            routes.delete().where(
+                routes.c.workspace_id == workspace_id,
+                routes.c.parser == parser,
+                routes.c.output == output,
+            )
+        )
 
     # Materializations
 
@@ -184,12 +288,14 @@ class OutputRepository:
         rows = self._c.execute(query.order_by(materializations.c.id)).mappings()
         return [_materialization(row) for row in rows]
 
-    def done(self, workspace_id: WorkspaceId) -> Iterator[tuple[str, str, str, str, str]]:
-        """What counts, as a plan asks: source hash, parser, artifact hash, table, target key."""
+    def done(self, workspace_id: WorkspaceId) -> Iterator[Done]:
+        """What counts, as a plan asks."""
         m = materializations.c
-        query = sa.select(m.source_hash, m.parser, m.artifact_hash, m.table_name, m.target_key)
+        query = sa.select(
+            m.source_hash, m.parser, m.artifact_hash, m.table_name, m.target_key, m.sink
+        )
         counting = query.where(m.workspace_id == workspace_id, m.superseded_at.is_(None))
-        yield from ((a, b, c, d, e) for a, b, c, d, e in self._c.execute(counting))
+        yield from (Done(*row) for row in self._c.execute(counting))
 
     def contents_for_other_targets(
         self, workspace_id: WorkspaceId, targets: Mapping[str, str]
@@ -212,7 +318,7 @@ class OutputRepository:
         return self._counting(materializations.c.job_id, ids)
 
     def replaced_by(
-        self, workspace_id: WorkspaceId, parser: str, contents: set[str]
+        self, workspace_id: WorkspaceId, parser: str, contents: Collection[str]
     ) -> list[Materialization]:
         """What a parser's new rows of these contents take the place of.
 
@@ -223,26 +329,30 @@ class OutputRepository:
         m = materializations.c
         of_parser = (m.workspace_id == workspace_id) & (m.parser == parser)
         same = self._counting(m.source_hash, contents, of_parser)
-        holder = files.alias()
-        held = sa.exists().where(
-            holder.c.source_hash == m.source_hash,
-            holder.c.source_id == sources.c.id,
-            sources.c.workspace_id == workspace_id,
-        )
-        orphaned = (
-            sa.select(materializations)
-            .select_from(materializations.join(files, files.c.id == m.file_id))
-            .where(
-                of_parser,
-                m.superseded_at.is_(None),
-                files.c.state == FileState.HASHED,
-                files.c.source_hash != m.source_hash,
-                ~held,
-            )
-        )
-        rows = self._c.execute(orphaned).mappings()
+        rows = self._c.execute(_orphaned(materializations).where(of_parser)).mappings()
         found = {one.id: one for one in (*same, *(_materialization(row) for row in rows))}
         return [found[one] for one in sorted(found)]
+
+    def outdated(self) -> list[Outdated]:
+        """Whose rows of contents that no file holds any more are left to no job.
+
+        A job of the same parser that is still to commit takes them out itself, as its own rows come in; and
+        where a scan still runs, the content may turn up again, or such a job may follow.
+        """
+        m = materializations.c
+        is_open = sa.exists().where(
+            jobs.c.workspace_id == m.workspace_id,
+            jobs.c.parser == m.parser,
+            jobs.c.state.in_([one for one in JobState if not one.is_terminal]),
+        )
+        running = sa.select(scans.c.id).where(scans.c.state == ScanState.RUNNING)
+        orphaned = (
+            _orphaned(m.workspace_id, m.parser, sa.func.max(m.job_id))
+            .where(~is_open, files.c.scan_id.not_in(running))
+            .group_by(m.workspace_id, m.parser)
+        )
+        rows = self._c.execute(orphaned)
+        return [Outdated(*row) for row in rows]
 
     def _counting(
         self,
@@ -259,6 +369,23 @@ class OutputRepository:
             rows = self._c.execute(query.where(column.in_(wanted[at : at + 500]))).mappings()
             found.extend(_materialization(row) for row in rows)
         return found
+
+    def supersede_rows(self, sink: str, rows: Iterable[tuple[str, str, str]], at: datetime) -> None:
+        """Record that these rows (table, job, file) are in a sink no longer."""
+        m = materializations.c
+        gone = [
+            {"b_table": table, "b_job": job, "b_file": file_id, "at": at}
+            for table, job, file_id in rows
+        ]
+        if gone:
+            change = materializations.update().where(
+                m.sink == sink,
+                m.table_name == sa.bindparam("b_table"),
+                m.job_id == sa.bindparam("b_job"),
+                m.file_id == sa.bindparam("b_file"),
+                m.superseded_at.is_(None),
+            )
+            self._c.execute(change.values(superseded_at=sa.bindparam("at")), gone)
 
     def add_materializations(self, done: Sequence[Materialization]) -> None:
         """Record what is done."""
@@ -278,6 +405,26 @@ class OutputRepository:
         if rows:
             key = materializations.c.id == sa.bindparam("b_id")
             self._c.execute(materializations.update().where(key), rows)
+
+
+def _orphaned(*wanted: Any) -> sa.Select[Any]:
+    """What was read from a file with another content now, where none of its workspace holds the old one."""
+    m, holder = materializations.c, files.alias()
+    held = sa.exists().where(
+        holder.c.source_hash == m.source_hash,
+        holder.c.source_id == sources.c.id,
+        sources.c.workspace_id == m.workspace_id,
+    )
+    return (
+        sa.select(*wanted)
+        .select_from(materializations.join(files, files.c.id == m.file_id))
+        .where(
+            m.superseded_at.is_(None),
+            files.c.state == FileState.HASHED,
+            files.c.source_hash != m.source_hash,
+            ~held,
+        )
+    )
 
 
 def _contract(row: sa.RowMapping) -> TableContract:
@@ -300,6 +447,7 @@ def _output(row: sa.RowMapping) -> OutputFile:
         job_id=row["job_id"],
         table=row["table_name"],
         quarantine=row["quarantine"],
+        sink=row["sink"],
         path=row["path"],
         rows=row["rows"],
         size_bytes=row["size_bytes"],
@@ -317,6 +465,7 @@ _SAME_NAMES = (
     "parser_version",
     "artifact_hash",
     "target_key",
+    "sink",
     "job_id",
     "file_id",
     "accepted",

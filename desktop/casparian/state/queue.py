@@ -1,8 +1,9 @@
 """The job queue: claims with a token, an attempt and a lease, and the history of each job.
 
-A claim is one transaction that takes the write lock first, so no two programs get the same job. The
-lease is prolonged by heartbeats; when it ran out, or the program that held it is gone, the job goes
-back to the queue until its attempts are used up. A move by somebody whose token is stale is refused.
+A claim locks the row that it takes and skips those that others hold (on sqlite it holds the whole file),
+so no two programs get the same job. The lease is prolonged by heartbeats; when it ran out, or the program
+that held it is gone, the job goes back to the queue until its attempts are used up. A move by somebody
+whose token is stale is refused. All times are by the store's clock (`UnitOfWork.now`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import sqlalchemy as sa
 from casparian.domain.ids import FileId, JobId, WorkspaceId, new_id
 from casparian.domain.jobs import Claim, Job, JobFile, JobFileState, JobState, check_move
 from casparian.state.evidence import absolute
-from casparian.state.tables import files, job_events, job_files, jobs, sources
+from casparian.state.tables import (
+    files,
+    job_events,
+    job_files,
+    job_refusals,
+    jobs,
+    source_roots,
+    sources,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +43,8 @@ class JobEvidence:
     file_id: FileId
     source_hash: str
     """As planned."""
+    root_bytes: bytes
+    """The source it belongs to, as it lies on this host."""
     path_bytes: bytes
     """Absolute."""
     shown: str
@@ -78,14 +89,24 @@ class JobRepository:
             self._c.execute(job_files.insert(), rows)
 
     def claim(self, host: str, pid: int, now: datetime) -> Claim | None:
-        """Take the next queued job, or None if there is none."""
+        """Take the next queued job that this host may have, or None if there is none."""
+        refused = sa.exists().where(
+            job_refusals.c.job_id == jobs.c.id,
+            job_refusals.c.host == host,
+            job_refusals.c.until > now,
+        )
         query = (
             sa.select(jobs)
-            .where(jobs.c.state == JobState.QUEUED, jobs.c.cancel_asked.is_(False))
+            .where(
+                jobs.c.state == JobState.QUEUED,
+                jobs.c.cancel_asked == sa.false(),
+                jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
+                ~refused,
+            )
             .order_by(jobs.c.priority, jobs.c.id)
             .limit(1)
         )
-        row = self._c.execute(query).mappings().one_or_none()
+        row = self._c.execute(_locked(query)).mappings().one_or_none()
         if row is None:
             return None
         token, lease_until = new_id(), now + LEASE
@@ -110,7 +131,7 @@ class JobRepository:
         """Prolong a lease; False means that the claim is lost or the job is to be cancelled."""
         changed = self._c.execute(
             jobs.update()
-            .where(jobs.c.id == job_id, jobs.c.token == token, jobs.c.cancel_asked.is_(False))
+            .where(jobs.c.id == job_id, jobs.c.token == token, jobs.c.cancel_asked == sa.false())
             .values(lease_until=now + LEASE)
         )
         return bool(changed.rowcount)
@@ -124,8 +145,11 @@ class JobRepository:
         Raises:
             AssertionError: the move is not a legal one.
         """
-        query = sa.select(jobs.c.state, jobs.c.token, jobs.c.cancel_asked).where(
-            jobs.c.id == job_id
+        query = (
+            sa.select(jobs.c.state, jobs.c.token, jobs.c.cancel_asked)
+            .where(jobs.c.id == job_id)
+            .with_for_update()
+            .with_hint(jobs, "WITH (UPDLOCK, ROWLOCK)", "mssql")
         )
         row = self._c.execute(query).one()
         if token is not None and row.token != token:
@@ -134,6 +158,7 @@ class JobRepository:
         if state is JobState.QUEUED and row.cancel_asked:
             state = JobState.CANCELLED
             values["ended_at"] = datetime.now(UTC)
+            values.pop("not_before", None)
         if state is JobState.QUEUED or state.is_terminal:
             values["token"] = None
             values["lease_until"] = None
@@ -144,9 +169,50 @@ class JobRepository:
         """Ask whoever holds the job to stop."""
         self._c.execute(jobs.update().where(jobs.c.id == job_id).values(cancel_asked=True))
 
-    def held(self) -> list[Held]:
-        """Every job that is claimed, running or committing."""
+    def refuse(self, job_id: JobId, host: str, until: datetime) -> None:
+        """Keep a job from a host for a while: it cannot reach what the job needs."""
+        key = (job_refusals.c.job_id == job_id) & (job_refusals.c.host == host)
+        changed = self._c.execute(job_refusals.update().where(key).values(until=until))
+        if not changed.rowcount:
+            row = {"job_id": job_id, "host": host, "until": until}
+            self._c.execute(job_refusals.insert().values(row))
+
+    def next_due(self, host: str, now: datetime) -> datetime | None:
+        """When the next job is to be tried again that rests after a trouble; None if none does."""
+        refused = sa.exists().where(
+            job_refusals.c.job_id == jobs.c.id,
+            job_refusals.c.host == host,
+            job_refusals.c.until > now,
+        )
+        query = sa.select(sa.func.min(jobs.c.not_before)).where(
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.cancel_asked == sa.false(),
+            jobs.c.not_before > now,
+            ~refused,
+        )
+        found: datetime | None = self._c.execute(query).scalar_one()
+        return found
+
+    def to_undo(self) -> list[Job]:
+        """Jobs that did not succeed, and of which a sink may still hold rows."""
+        query = sa.select(jobs).where(
+            jobs.c.undo == sa.true(), jobs.c.state.in_((JobState.FAILED, JobState.CANCELLED))
+        )
+        return [_job(row) for row in self._c.execute(query).mappings()]
+
+    def undone(self, job_id: JobId) -> None:
+        """Record that no sink holds rows of a job that did not succeed."""
+        self._c.execute(jobs.update().where(jobs.c.id == job_id).values(undo=False))
+
+    def held(self, *, expired_at: datetime | None = None) -> list[Held]:
+        """Every job that is claimed, running or committing.
+
+        With `expired_at` of these only those whose lease had run out then, locked, so that no two
+        programs take back the same one.
+        """
         query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE))
+        if expired_at is not None:
+            query = _locked(query.where(jobs.c.lease_until < expired_at))
         return [
             Held(_job(row), row["token"], row["host"], row["pid"], row["lease_until"])
             for row in self._c.execute(query).mappings()
@@ -185,13 +251,17 @@ class JobRepository:
             found.update(self._c.execute(query).scalars())
         return found
 
-    def evidence(self, job_id: JobId) -> list[JobEvidence]:
-        """The files of a job, in the order in which they are to be read."""
+    def evidence(self, job_id: JobId, host: str = "") -> list[JobEvidence]:
+        """The files of a job, in the order in which they are to be read.
+
+        Where a source lies elsewhere on `host`, the paths are those that hold there.
+        """
+        here = (source_roots.c.source_id == sources.c.id) & (source_roots.c.host == host)
         query = (
             sa.select(
                 job_files.c.file_id,
                 job_files.c.source_hash,
-                sources.c.path_bytes.label("root"),
+                sa.func.coalesce(source_roots.c.path_bytes, sources.c.path_bytes).label("root"),
                 sources.c.is_folder,
                 files.c.path_bytes,
                 files.c.path,
@@ -199,7 +269,7 @@ class JobRepository:
                 files.c.mtime_ns,
                 files.c.source_hash.label("current_hash"),
             )
-            .select_from(job_files.join(files).join(sources))
+            .select_from(job_files.join(files).join(sources).outerjoin(source_roots, here))
             .where(job_files.c.job_id == job_id)
             .order_by(job_files.c.ordinal)
         )
@@ -207,6 +277,7 @@ class JobRepository:
             JobEvidence(
                 file_id=row["file_id"],
                 source_hash=row["source_hash"],
+                root_bytes=row["root"],
                 path_bytes=absolute(row["root"], row["path_bytes"], is_folder=row["is_folder"]),
                 shown=row["path"],
                 size_bytes=row["size_bytes"],
@@ -282,6 +353,13 @@ class JobRepository:
             .order_by(job_events.c.id)
         )
         return [(at, message) for at, message in self._c.execute(query)]
+
+
+def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
+    """Lock the jobs that are found, and pass over those that others hold."""
+    # SQLAlchemy leaves FOR UPDATE out for SQL Server: the hints say the same there.
+    locked = query.with_for_update(skip_locked=True, of=jobs)
+    return locked.with_hint(jobs, "WITH (UPDLOCK, READPAST, ROWLOCK)", "mssql")
 
 
 _JOB_COLUMNS = (

@@ -2,7 +2,8 @@
 
 Ids are UUIDv7 text, enums are stored by value and checked by the database, instants are UTC. What is
 indexed has a bounded length, so that the same schema holds on servers that cannot index long text;
-paths are therefore found by a hash of their bytes. A store of another version is never touched.
+paths are therefore found by a hash of their bytes. Text is compared and ordered by its code points on
+every backend, whatever a server's own collation. A store of another version is never touched.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+import sqlalchemy.dialects.mssql
 from typing_extensions import override
 
 from casparian.domain.evidence import FileState, ProblemKind, ScanState
@@ -19,7 +21,10 @@ from casparian.domain.jobs import JobFileState, JobState
 if TYPE_CHECKING:
     from enum import StrEnum
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+# The makers of its types carry no annotations.
+_mssql: Any = sqlalchemy.dialects.mssql
 
 metadata = sa.MetaData(
     naming_convention={
@@ -39,6 +44,12 @@ class Instant(sa.types.TypeDecorator[datetime]):
     cache_ok = True
 
     @override
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        # SQL Server's DATETIME counts in steps of 3.33 ms.
+        kind = _mssql.DATETIME2(6) if dialect.name == "mssql" else sa.DateTime()
+        return dialect.type_descriptor(kind)
+
+    @override
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
         if value is None:
             return None
@@ -51,12 +62,52 @@ class Instant(sa.types.TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+_COLLATIONS = {"postgresql": "C", "mssql": "Latin1_General_100_BIN2"}
+
+
+class Text(sa.types.TypeDecorator[str]):
+    """Text of people and evidence: Unicode, of a bounded length or of none."""
+
+    impl = sa.Unicode
+    cache_ok = True
+
+    @override
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        length = getattr(self.impl_instance, "length", None)
+        collation = _COLLATIONS.get(dialect.name)
+        kind = sa.Unicode(length, collation) if length else sa.UnicodeText(collation=collation)
+        return dialect.type_descriptor(kind)
+
+    @override
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        # PostgreSQL cannot hold the character NUL; what is shown for it is its picture.
+        if value is not None and dialect.name == "postgresql":
+            return value.replace("\0", "\u2400")
+        return value
+
+
+class Word(sa.types.TypeDecorator[str]):
+    """Ids, hashes and enum values: ASCII, of a bounded length."""
+
+    impl = sa.String
+    cache_ok = True
+
+    @override
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        length = getattr(self.impl_instance, "length", None)
+        kind = sa.String(length, _COLLATIONS.get(dialect.name))
+        return dialect.type_descriptor(kind)
+
+
+_BYTES = sa.LargeBinary().with_variant(_mssql.VARBINARY("max"), "mssql")
+
+
 def _id(name: str = "id", *, key: bool = True) -> sa.Column[str]:
-    return sa.Column(name, sa.String(36), primary_key=key, nullable=False)
+    return sa.Column(name, Word(36), primary_key=key, nullable=False)
 
 
 def _ref(name: str, target: str, *, nullable: bool = False, index: bool = True) -> sa.Column[str]:
-    return sa.Column(name, sa.String(36), sa.ForeignKey(target), nullable=nullable, index=index)
+    return sa.Column(name, Word(36), sa.ForeignKey(target), nullable=nullable, index=index)
 
 
 def _enum(name: str, values: type[StrEnum]) -> sa.Column[Any]:
@@ -76,11 +127,11 @@ def _count(name: str) -> sa.Column[int]:
 
 
 def _text(name: str, length: int | None = None, **more: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Unicode(length) if length else sa.UnicodeText, nullable=False, **more)
+    return sa.Column(name, Text(length), nullable=False, **more)
 
 
 def _hash(name: str, **more: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.String(64), nullable=False, **more)
+    return sa.Column(name, Word(64), nullable=False, **more)
 
 
 schema_version = sa.Table(
@@ -107,10 +158,20 @@ sources = sa.Table(
     _id(),
     _ref("workspace_id", "workspaces.id"),
     _text("path"),
-    sa.Column("path_bytes", sa.LargeBinary, nullable=False),
+    sa.Column("path_bytes", _BYTES, nullable=False),
     sa.Column("is_folder", sa.Boolean, nullable=False),
     sa.Column("added_at", Instant, nullable=False),
     sa.Column("removed_at", Instant),
+)
+
+# Where a source lies on a host on which it does not lie under its own path.
+source_roots = sa.Table(
+    "source_roots",
+    metadata,
+    sa.Column("source_id", Word(36), sa.ForeignKey("sources.id"), primary_key=True),
+    sa.Column("host", Text(200), primary_key=True),
+    _text("path"),
+    sa.Column("path_bytes", _BYTES, nullable=False),
 )
 
 scans = sa.Table(
@@ -133,7 +194,7 @@ scan_problems = sa.Table(
     _id(),
     _ref("scan_id", "scans.id"),
     _text("path"),
-    sa.Column("path_bytes", sa.LargeBinary, nullable=False),
+    sa.Column("path_bytes", _BYTES, nullable=False),
     _enum("kind", ProblemKind),
     _text("message"),
 )
@@ -145,7 +206,7 @@ files = sa.Table(
     _ref("source_id", "sources.id", index=False),
     _hash("path_hash"),
     _text("path"),
-    sa.Column("path_bytes", sa.LargeBinary, nullable=False),
+    sa.Column("path_bytes", _BYTES, nullable=False),
     _count("size_bytes"),
     sa.Column("mtime_ns", sa.BigInteger, nullable=False),
     _text("kind", 32),
@@ -176,10 +237,37 @@ rules = sa.Table(
 file_tags = sa.Table(
     "file_tags",
     metadata,
-    sa.Column("file_id", sa.String(36), sa.ForeignKey("files.id"), primary_key=True),
-    sa.Column("tag", sa.Unicode(64), primary_key=True),
+    sa.Column("file_id", Word(36), sa.ForeignKey("files.id"), primary_key=True),
+    sa.Column("tag", Text(64), primary_key=True),
     # Which rule gave it: the tag's provenance.
-    sa.Column("rule_id", sa.String(36), sa.ForeignKey("rules.id"), primary_key=True, index=True),
+    sa.Column("rule_id", Word(36), sa.ForeignKey("rules.id"), primary_key=True, index=True),
+)
+
+# Every sink that rows ever went to, so that what is in it can be found when it is no longer configured.
+sinks = sa.Table(
+    "sinks",
+    metadata,
+    # BLAKE3 of the key: text without a bound cannot be indexed everywhere.
+    sa.Column("key_hash", Word(64), primary_key=True),
+    # Without user name and password, as it stands in `outputs.sink`.
+    _text("key"),
+    # What to connect with, without the password.
+    _text("address"),
+)
+
+# Topic configuration: to which sink a parser's output goes; the profile's default sink takes the rest.
+routes = sa.Table(
+    "routes",
+    metadata,
+    _id(),
+    _ref("workspace_id", "workspaces.id"),
+    _text("parser", 64),
+    # Empty for every output of the parser.
+    _text("output", 100),
+    # The key of its sink; empty for the Parquet folder of the home.
+    _text("sink"),
+    _text("mode", 16),
+    sa.UniqueConstraint("workspace_id", "parser", "output"),
 )
 
 contracts = sa.Table(
@@ -191,7 +279,7 @@ contracts = sa.Table(
     _text("parser", 64),
     _text("output", 100),
     # Empty for an output with fixed columns.
-    sa.Column("layout_key", sa.String(64), nullable=False),
+    sa.Column("layout_key", Word(64), nullable=False),
     sa.Column("columns", sa.JSON, nullable=False),
     _hash("schema_hash"),
     sa.Column("version", sa.Integer, nullable=False),
@@ -215,7 +303,7 @@ jobs = sa.Table(
     sa.Column("started_at", Instant),
     sa.Column("ended_at", Instant),
     sa.Column("attempt", sa.Integer, nullable=False, default=0),
-    sa.Column("token", sa.String(36)),
+    sa.Column("token", Word(36)),
     sa.Column("lease_until", Instant),
     _text("host", 200, default=""),
     sa.Column("pid", sa.Integer),
@@ -223,14 +311,27 @@ jobs = sa.Table(
     *[_count(name) for name in ("rows", "quarantined", "failed_files")],
     _text("problem", default=""),
     _ref("retry_of", "jobs.id", nullable=True, index=False),
+    # After a trouble that may pass, it is not tried again at once.
+    sa.Column("not_before", Instant),
+    # It did not succeed, and a sink may hold rows of it that are still to be taken out.
+    sa.Column("undo", sa.Boolean, nullable=False, default=False),
     sa.Index(None, "state", "priority", "id"),
+)
+
+# Hosts that gave a job back, since they cannot reach its evidence or its sink.
+job_refusals = sa.Table(
+    "job_refusals",
+    metadata,
+    sa.Column("job_id", Word(36), sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("host", Text(200), primary_key=True),
+    sa.Column("until", Instant, nullable=False),
 )
 
 job_files = sa.Table(
     "job_files",
     metadata,
-    sa.Column("job_id", sa.String(36), sa.ForeignKey("jobs.id"), primary_key=True),
-    sa.Column("file_id", sa.String(36), sa.ForeignKey("files.id"), primary_key=True, index=True),
+    sa.Column("job_id", Word(36), sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("file_id", Word(36), sa.ForeignKey("files.id"), primary_key=True, index=True),
     # As planned: what was to be read, should the file change or the path come back with other bytes.
     _hash("source_hash"),
     sa.Column("ordinal", sa.Integer, nullable=False),
@@ -256,7 +357,9 @@ outputs = sa.Table(
     _ref("job_id", "jobs.id"),
     _text("table_name", 100),
     sa.Column("quarantine", sa.Boolean, nullable=False),
-    # Relative to the sink's root, `/` between parts.
+    # The sink it is in, as it stands in keys; empty for the Parquet folder.
+    _text("sink", default=""),
+    # Relative to the sink's root, `/` between parts; empty where the rows are in a database.
     _text("path"),
     _count("rows"),
     _count("size_bytes"),
@@ -279,6 +382,7 @@ materializations = sa.Table(
     _hash("artifact_hash"),
     _text("table_name", 100),
     _hash("target_key"),
+    _text("sink", default=""),
     _ref("job_id", "jobs.id"),
     _ref("file_id", "files.id", index=False),
     *[_count(name) for name in ("accepted", "quarantined")],

@@ -17,6 +17,7 @@ from casparian.domain.events import (
     EventBus,
     JobChanged,
     JobProgressed,
+    RowsRetired,
     RulesChanged,
     ScanProgressed,
     SourcesChanged,
@@ -112,7 +113,7 @@ def _key(event: Event) -> tuple[str, str]:
             return name, event.source_id
         case JobChanged() | JobProgressed():
             return name, event.job_id
-        case SourcesChanged() | RulesChanged() | CatalogChanged():
+        case SourcesChanged() | RulesChanged() | RowsRetired() | CatalogChanged():
             return name, event.workspace_id
         case WorkspacesChanged():
             return name, ""

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+WORKER_PROCESS = "worker-process"
+"""The argument that makes the program one of its own workers (see `__main__`)."""
 POLL_S = 0.05
 GRACE_S = 1.0
 STDERR_TAIL_BYTES = 16 * 1024
@@ -67,8 +69,8 @@ class Died:
 def worker_command() -> list[str]:
     """How this program starts itself as a worker; the one place that knows frozen from source."""
     if getattr(sys, "frozen", False):
-        return [sys.executable, "worker"]
-    return [sys.executable, "-m", "casparian", "worker"]
+        return [sys.executable, WORKER_PROCESS]
+    return [sys.executable, "-m", "casparian", WORKER_PROCESS]
 
 
 class WorkerProcess:

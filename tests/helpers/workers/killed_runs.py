@@ -3,8 +3,8 @@
 A step is a commit of the state store, a promoted or rewritten output, or the catalog's swap. Everything
 is imported once; every run is a fork, so that a kill costs milliseconds. For each step N the case of
 BASE is laid anew into BASE/N, run until it is killed, and run again to its end; what the second run
-printed goes to BASE/N/summary.json. With `changed` a whole first run comes before, and then a file
-changes. Usage: killed_runs.py BASE new|changed
+printed goes to BASE/N/summary.json. With `changed` a whole first run comes before, and then the files of
+BASE/changes take the place of those they are named after. Usage: killed_runs.py BASE new|changed
 """
 
 import contextlib

@@ -1,0 +1,251 @@
+"""The command line's verbs that look after the program itself: configuration, routes, the team's workers.
+
+Those of `config` work on the settings alone, so that they can be used where the state store cannot be
+reached. What changes a place where things live says first what stays where, and asks.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from casparian import credentials
+from casparian.domain.addresses import SINK_SCHEMES, STATE_SCHEMES, parse
+from casparian.domain.errors import Cancelled, UserProblem
+from casparian.domain.evidence import shown_path
+from casparian.printing import print_rows, tell
+from casparian.services import configuration
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from casparian.bootstrap import Services
+    from casparian.domain.addresses import Address
+    from casparian.domain.cancel import CancelToken
+    from casparian.settings import Settings
+
+POLL_S = 1.0
+"""How often a worker looks whether somebody queued a job."""
+EXIT_UNREACHABLE = 3
+
+
+def _config(settings: Settings, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    return _CONFIG[options.act](settings, options)
+
+
+def _config_show(settings: Settings, options: argparse.Namespace) -> int:
+    rows = []
+    for role in configuration.roles(settings):
+        found = configuration.probe(settings, role.name)
+        rows.append(
+            {
+                "role": role.name,
+                "kind": role.kind,
+                "place": role.place,
+                "state": "good" if found.ok else "bad",
+                "version": found.version,
+                "size": found.size_bytes or 0,
+                "free": "" if found.free_bytes is None else f"{found.free_bytes:,}",
+                "detail": f"{found.sentence}. {found.hint}".rstrip(". ") + ".",
+            }
+        )
+    if not options.json:
+        print(f"profile {settings.profile}, {settings.config_path}")
+    print_rows(rows, as_json=options.json)
+    return 0 if all(row["state"] == "good" for row in rows) else EXIT_UNREACHABLE
+
+
+def _config_profile(settings: Settings, options: argparse.Namespace) -> int:
+    new, secrets = configuration.changed(
+        settings, profile=options.profile, state=options.state, sink=options.sink
+    )
+    for sentence in configuration.consequences(settings, new):
+        tell(sentence)
+    _confirm(options, "Change the profile?")
+    configuration.apply(new, secrets)
+    return _config_show(new, options)
+
+
+def _config_test(settings: Settings, options: argparse.Namespace) -> int:
+    if not options.address:
+        return _config_show(settings, options)
+    address = parse(options.address, schemes=tuple({*SINK_SCHEMES, *STATE_SCHEMES}))
+    look = configuration.probe_state if options.state else configuration.probe_sink
+    found = look(address, settings)
+    row = {
+        "address": address.text,
+        "state": "good" if found.ok else "bad",
+        "version": found.version,
+        "detail": f"{found.sentence}. {found.hint}".rstrip(". ") + ".",
+        "seconds": round(found.seconds, 2),
+    }
+    print_rows([row], as_json=options.json)
+    return 0 if found.ok else EXIT_UNREACHABLE
+
+
+def _config_password(_settings: Settings, options: argparse.Namespace) -> int:
+    address = parse(options.address, schemes=("postgres", "sqlserver"))
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"Password of {address.text}: ")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    credentials.keep(address.with_password(password))
+    tell(f"The password of {address.text} is in the keyring.")
+    return 0
+
+
+_CONFIG: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
+    "show": _config_show,
+    "profile": _config_profile,
+    "test": _config_test,
+    "password": _config_password,
+}
+
+
+def _worker(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
+    if not settings.state.is_server and not options.until_idle:
+        tell("The state store is a file of this machine: only programs on it share its queue.")
+    with _opened(settings) as services:
+        tell(f"{settings.host_name} works on the queue of {settings.state.key}; Ctrl+C ends it.")
+        services.jobs.start()
+        # What runs when it ends goes back to the queue, for another host to take.
+        while not cancel.wait(POLL_S):
+            if options.until_idle and services.jobs.is_idle():
+                break
+            services.jobs.start()
+    return 0
+
+
+def _route(settings: Settings, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    with _opened(settings) as services:
+        workspace = services.workspaces.by_name(options.workspace or "default")
+        parser, _, output = getattr(options, "output", "").partition(".")
+        if options.act == "set":
+            address = parse(options.sink, schemes=SINK_SCHEMES)
+            _keep(address)
+            services.routes.set(workspace.id, parser, output, address, options.mode)
+        elif options.act == "remove":
+            services.routes.remove(workspace.id, parser, output)
+        rows: list[dict[str, Any]] = [
+            {
+                "parser": one.parser,
+                "output": one.output,
+                "sink": one.sink,
+                "mode": one.mode,
+                "by": "route" if one.is_own else "default",
+            }
+            for one in services.routes.list(workspace.id)
+        ]
+        print_rows(rows, as_json=options.json)
+    return 0
+
+
+def _sources(settings: Settings, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    with _opened(settings) as services:
+        workspace = services.workspaces.by_name(options.workspace or "default")
+        if options.act == "map":
+            host = options.host or settings.host_name
+            services.sources.map_root(
+                workspace.id, os.fsencode(options.source), host, os.fsencode(options.path)
+            )
+        rows = [
+            {
+                "source": one.source.path,
+                "files": one.files,
+                "size": one.size_bytes,
+                "host": host,
+                "lies at": shown_path(path),
+            }
+            for one in services.sources.list(workspace.id)
+            for host, path in (services.sources.roots(one.source.id) or {"": b""}).items()
+        ]
+        print_rows(rows, as_json=options.json)
+    return 0
+
+
+VERBS: dict[str, Callable[[Settings, argparse.Namespace, CancelToken], int]] = {
+    "config": _config,
+    "route": _route,
+    "sources": _sources,
+    "worker": _worker,
+}
+
+
+def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Add the verbs of this module to the command line's."""
+    config = verb("config", "show, test and change where state and outputs live")
+    acts = config.add_subparsers(dest="act")
+    config.set_defaults(act="show")
+    acts.add_parser("show", help="where each role lives, and whether it can be reached")
+    profile = acts.add_parser("profile", help="choose a row of the configuration matrix")
+    profile.add_argument("profile", choices=("local", "enterprise", "hybrid"))
+    profile.add_argument("--state", default="", metavar="ADDRESS", help="where state is to live")
+    profile.add_argument("--sink", default="", metavar="ADDRESS", help="where outputs are to go")
+    _add_yes(profile)
+    test = acts.add_parser("test", help="say in one sentence what is wrong with a connection")
+    test.add_argument("address", nargs="?", default="", metavar="ADDRESS")
+    test.add_argument("--state", action="store_true", help="as a state store, not as a sink")
+    password = acts.add_parser("password", help="put a password into the keyring")
+    password.add_argument("address", metavar="ADDRESS")
+
+    route = verb("route", "send outputs of parsers to other sinks than the default one")
+    acts = route.add_subparsers(dest="act")
+    route.set_defaults(act="list")
+    acts.add_parser("list", help="where every output goes")
+    put = acts.add_parser("set", help="send an output somewhere")
+    put.add_argument("output", metavar="PARSER[.OUTPUT]")
+    put.add_argument("sink", metavar="ADDRESS")
+    put.add_argument(
+        "--mode",
+        choices=("replace", "append", "error"),
+        default="replace",
+        help="what happens to rows of the same content that are there (default: replace)",
+    )
+    remove = acts.add_parser("remove", help="let an output go where the others go")
+    remove.add_argument("output", metavar="PARSER[.OUTPUT]")
+
+    sources = verb("sources", "list sources, and say where they lie on other hosts")
+    acts = sources.add_subparsers(dest="act")
+    sources.set_defaults(act="list")
+    acts.add_parser("list", help="sources, and where they lie on which host")
+    mapped = acts.add_parser("map", help="say where a source lies on a host")
+    mapped.add_argument("source", metavar="SOURCE", help="its path as listed")
+    mapped.add_argument("path", metavar="PATH", help="where it lies there")
+    mapped.add_argument("--host", default="", help="default: this one")
+
+    worker = verb("worker", "run queued jobs without a window, for a team on one state store")
+    worker.add_argument("--until-idle", action="store_true", help="end when the queue is empty")
+
+
+def _add_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _confirm(options: argparse.Namespace, question: str) -> None:
+    if options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise UserProblem("Nothing was done", "there is nobody to ask", "Say --yes to go ahead")
+    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise Cancelled("The change")
+
+
+def _keep(address: Address) -> None:
+    """Keep the password that an address came with, if it came with one."""
+    if address.password is not None:
+        credentials.keep(address)
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Services]:
+    from casparian.bootstrap import open_services
+
+    services = open_services(settings)
+    try:
+        yield services
+    finally:
+        services.close()

@@ -1,0 +1,357 @@
+"""What differs between the databases that may hold the control plane: sqlite, PostgreSQL, SQL Server.
+
+A backend opens connections, begins a unit of work in one of three ways, tells the time, and turns the
+driver's errors into sentences:
+
+    read    a consistent picture that blocks nobody
+    write   alone: units that write wait for each other, so that what one decides on what it has read
+            still holds when it commits. `BEGIN IMMEDIATE` on sqlite, a lock of the transaction's own
+            on servers (`pg_advisory_xact_lock`, `sp_getapplock`)
+    touch   claims and heartbeats, which concern the row of one job: on servers they do not wait for
+            units that write, and skip rows that others hold
+
+The clock of leases is the database's, so that hosts whose clocks differ agree on when one has run out.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy import event
+
+from casparian.domain.errors import EnvironmentProblem
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
+
+    from casparian.domain.addresses import Address
+    from casparian.domain.errors import CasparianError
+
+Kind: TypeAlias = Literal["read", "write", "touch"]
+
+BUSY_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 5
+STATE_SUFFIX = "_state"
+"""On a server the control plane has a schema of its own, beside those of the tables."""
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for sentences: a path, or an address without a password."""
+
+    @property
+    def schema(self) -> str | None:
+        """The schema its tables are in; None where there are none."""
+
+    def engine(self) -> sa.Engine:
+        """An engine whose connections are set up."""
+
+    def begin(self, connection: sa.Connection, kind: Kind) -> None:
+        """Begin a unit of work."""
+
+    def prepare(self, connection: sa.Connection, /) -> None:
+        """Make what must be there before tables can be made."""
+
+    def now(self, connection: sa.Connection, /) -> datetime:
+        """The time by the database's clock."""
+
+    def check(self, connection: sa.Connection, /) -> str:
+        """Let the database check itself; say what it is.
+
+        Raises:
+            EnvironmentProblem: it is damaged.
+        """
+
+    def size_bytes(self, connection: sa.Connection, /) -> int:
+        """What the control plane takes."""
+
+    def explained(self, error: DBAPIError) -> CasparianError | None:
+        """The error as a sentence; None if it is a bug of ours."""
+
+
+class Sqlite:
+    """A file on this machine."""
+
+    schema = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = str(path)
+
+    def engine(self) -> sa.Engine:
+        """An engine over the file, which is made where it is missing."""
+        engine = sa.create_engine(
+            f"sqlite:///{self.path}", connect_args={"check_same_thread": False}
+        )
+        event.listen(engine, "connect", self._on_connect)
+        # pysqlite's own transactions are off: ours begin where `begin` says so.
+        event.listen(engine, "begin", lambda _: None)
+        return engine
+
+    @staticmethod
+    def _on_connect(connection: sqlite3.Connection, _record: Any) -> None:
+        # sqlite3's own transaction handling would begin late and commit behind our back.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
+            "journal_mode=WAL",
+            "foreign_keys=ON",
+            # A commit of evidence must survive a power cut.
+            "synchronous=FULL",
+            # Hashes land anywhere in their indexes: room to keep these in memory (KiB), and to write
+            # them back seldom (pages), halves the time of a big scan.
+            "cache_size=-65536",
+            "wal_autocheckpoint=16000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def begin(self, connection: sa.Connection, kind: Kind) -> None:
+        """Begin; one that is to write waits for its turn.
+
+        sqlite's own waiting doubles its naps up to 100 ms, and lets whoever comes just then go first: of
+        eight processes one waited for seconds. Short naps of random length are fair, and no slower.
+        """
+        connection.begin()
+        if kind == "read":
+            connection.exec_driver_sql("BEGIN DEFERRED")
+            return
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute("PRAGMA busy_timeout=0")
+        try:
+            until = time.monotonic() + BUSY_TIMEOUT_S
+            while True:
+                try:
+                    raw.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
+                    if not busy or time.monotonic() > until:
+                        raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
+                    time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311  (no secret)
+                else:
+                    return
+        finally:
+            raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+
+    def prepare(self, _connection: sa.Connection, /) -> None:
+        """Nothing: a file is there once it is opened."""
+
+    def now(self, _connection: sa.Connection, /) -> datetime:
+        """The time on this machine: the file is on it as well."""
+        return datetime.now(UTC)
+
+    def check(self, connection: sa.Connection) -> str:
+        """Let the file be checked page by page."""
+        found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        if found != ["ok"]:
+            raise EnvironmentProblem("The state store is damaged", "; ".join(found[:3]))
+        return f"SQLite {sqlite3.sqlite_version}"
+
+    def size_bytes(self, _connection: sa.Connection, /) -> int:
+        """The file and its log."""
+        size = 0
+        for path in (self.path, self.path.with_name(f"{self.path.name}-wal")):
+            with suppress(OSError):
+                size += path.stat().st_size
+        return size
+
+    def explained(self, error: DBAPIError) -> CasparianError | None:
+        """By SQLite's result codes (sqlite.org/rescode.html)."""
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        known = _SQLITE_CODES.get(code & 0xFF) if isinstance(code, int) else None
+        if known is None:
+            return None
+        what, hint, retryable = known
+        return EnvironmentProblem(
+            f"The state store {what}", f"{self.place}: {error.orig}", hint, retryable=retryable
+        )
+
+
+_LOCKED = ("is locked by another program", "Close the other program or try again", True)
+_SQLITE_CODES: dict[int, tuple[str, str, bool]] = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_FULL: ("has no room: the disk is full", "Free some space on that disk", True),
+    sqlite3.SQLITE_READONLY: ("cannot be written", "Check that you may write there", False),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "Check the folder and your rights on it", False),
+    sqlite3.SQLITE_IOERR: ("cannot be read: the disk reported an error", "Check the drive", True),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "Move it aside; outputs can be attached again", False),
+    sqlite3.SQLITE_NOTADB: ("is not a state store", "Move it aside or choose another home", False),
+}
+
+
+class _Server:
+    """What PostgreSQL and SQL Server have in common."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self.place = address.key
+        self.schema = f"{address.schema}{STATE_SUFFIX}"
+
+    def _engine(self, url: sa.URL, **arguments: Any) -> sa.Engine:
+        engine = sa.create_engine(
+            url,
+            connect_args=arguments,
+            # A connection that the server has dropped meanwhile is found out before it is used.
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            hide_parameters=True,
+        )
+        return engine.execution_options(schema_translate_map={None: self.schema})
+
+
+class Postgres(_Server):
+    """A database on a PostgreSQL server, 13 or newer, by psycopg 3."""
+
+    def engine(self) -> sa.Engine:
+        """An engine over the database."""
+        address = self._address
+        url = sa.URL.create(
+            "postgresql+psycopg",
+            username=address.user or None,
+            password=address.password,
+            host=address.host or None,
+            port=address.port if address.host else None,
+            database=address.database,
+            query=dict(address.options),
+        )
+        return self._engine(
+            url, connect_timeout=CONNECT_TIMEOUT_S, application_name="Casparian Flow"
+        )
+
+    def begin(self, connection: sa.Connection, kind: Kind) -> None:
+        """Begin; one that writes takes the store's lock first."""
+        if kind == "read":
+            connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        connection.begin()
+        if kind == "write":
+            connection.execute(
+                sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"),
+                {"name": f"casparian {self.schema}"},
+            )
+
+    def prepare(self, connection: sa.Connection) -> None:
+        """Make the schema; asked for first, since making it takes a right even where it is there."""
+        there = connection.execute(
+            sa.text("SELECT 1 FROM pg_namespace WHERE nspname = :name"), {"name": self.schema}
+        ).first()
+        if there is None:
+            connection.execute(sa.schema.CreateSchema(self.schema))
+
+    def now(self, connection: sa.Connection) -> datetime:
+        """The server's time."""
+        found: datetime = connection.execute(sa.text("SELECT clock_timestamp()")).scalar_one()
+        return found.astimezone(UTC)
+
+    def check(self, connection: sa.Connection) -> str:
+        """What server it is."""
+        version = connection.execute(sa.text("SHOW server_version")).scalar_one()
+        return f"PostgreSQL {str(version).split()[0]}"
+
+    def size_bytes(self, connection: sa.Connection) -> int:
+        """The tables of the schema with their indexes."""
+        query = sa.text(
+            "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c"
+            " JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = :name AND c.relkind = 'r'"
+        )
+        return int(connection.execute(query, {"name": self.schema}).scalar_one())
+
+    def explained(self, error: DBAPIError) -> CasparianError | None:
+        """By SQLSTATE."""
+        return _explained_server(error, self.place)
+
+
+class SqlServer(_Server):
+    """A database on a SQL Server, 2019 or newer, by mssql-python."""
+
+    def engine(self) -> sa.Engine:
+        """An engine over the database."""
+        address = self._address
+        url = sa.URL.create(
+            "mssql+mssqlpython",
+            username=address.user or None,
+            password=address.password,
+            host=address.host,
+            port=address.port,
+            database=address.database,
+            query=dict(address.options),
+        )
+        return self._engine(url, timeout=CONNECT_TIMEOUT_S)
+
+    def begin(self, connection: sa.Connection, kind: Kind) -> None:
+        """Begin; one that writes takes the store's lock first."""
+        connection.begin()
+        if kind == "write":
+            connection.execute(SQLSERVER_LOCK, {"name": f"casparian {self.schema}"})
+
+    def prepare(self, connection: sa.Connection) -> None:
+        """Make the schema where it is missing."""
+        there = connection.execute(
+            sa.text("SELECT 1 FROM sys.schemas WHERE name = :name"), {"name": self.schema}
+        ).first()
+        if there is None:
+            connection.execute(sa.schema.CreateSchema(self.schema))
+
+    def now(self, connection: sa.Connection) -> datetime:
+        """The server's time."""
+        found: datetime = connection.execute(SQLSERVER_NOW).scalar_one()
+        return found.replace(tzinfo=UTC)
+
+    def check(self, connection: sa.Connection) -> str:
+        """What server it is."""
+        return f"SQL Server {connection.execute(SQLSERVER_VERSION).scalar_one()}"
+
+    def size_bytes(self, connection: sa.Connection) -> int:
+        """The pages of the schema's tables, 8 KiB each."""
+        found = connection.execute(SQLSERVER_SIZE, {"name": self.schema}).scalar_one()
+        return int(found or 0)
+
+    def explained(self, error: DBAPIError) -> CasparianError | None:
+        """By SQLSTATE and the server's error numbers."""
+        return _explained_server(error, self.place)
+
+
+SQLSERVER_LOCK = sa.text(
+    "DECLARE @taken int; "
+    "EXEC @taken = sp_getapplock @Resource = :name, @LockMode = 'Exclusive',"
+    f" @LockOwner = 'Transaction', @LockTimeout = {BUSY_TIMEOUT_S * 1000}; "
+    "IF @taken < 0 THROW 50001, 'The state store is locked by another program', 1"
+)
+SQLSERVER_NOW = sa.text("SELECT SYSUTCDATETIME()")
+SQLSERVER_VERSION = sa.text("SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(128))")
+SQLSERVER_SIZE = sa.text(
+    "SELECT SUM(a.total_pages) * 8192 FROM sys.tables t"
+    " JOIN sys.schemas s ON s.schema_id = t.schema_id"
+    " JOIN sys.partitions p ON p.object_id = t.object_id"
+    " JOIN sys.allocation_units a ON a.container_id = p.partition_id WHERE s.name = :name"
+)
+
+
+def _explained_server(error: DBAPIError, place: str) -> CasparianError | None:
+    if error.connection_invalidated:
+        return EnvironmentProblem(
+            "The connection to the state store was lost",
+            place,
+            "What was under way was undone, and is tried again",
+            retryable=True,
+        )
+    return None
+
+
+def backend_for(place: Path | Address) -> Backend:
+    """The backend for a sqlite file, or for the address of a server."""
+    if isinstance(place, Path):
+        return Sqlite(place)
+    return Postgres(place) if place.scheme == "postgres" else SqlServer(place)
