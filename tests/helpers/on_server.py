@@ -1,100 +1,29 @@
-"""The tables of a case, put into PostgreSQL as a sink would: the same rows, in the same order."""
+"""The tables of a case, delivered to a sink: the same rows, job by job."""
 
 from __future__ import annotations
 
-import contextlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-import psycopg
-import pyarrow as pa
-import pyarrow.parquet as pq
-from adbc_driver_postgresql import dbapi
-
+from casparian.domain.cancel import CancelToken
 from casparian.domain.contracts import LINEAGE, QUARANTINE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_TYPES = {
-    "boolean": "boolean",
-    "int64": "bigint",
-    "float64": "double precision",
-    "date": "date",
-    "time": "time",
-    "timestamp": "timestamp",
-    "timestamp_utc": "timestamptz",
-    "duration": "interval",
-    "string": "text",
-    "binary": "bytea",
-    "json": "json",
-    "list<string>": "text[]",
-}
-SCHEMA = "casparian"
+from casparian.sinks.base import Delivery, TableDelivery
+from casparian.sinks.opening import open_sink
 
 
-def pg_type(word):
-    return _TYPES.get(word) or (word.replace("decimal", "numeric") if "decimal" in word else "json")
+def put(address, case):
+    """Deliver every table of a case; file number n of each is what `job-n` read."""
+    sink = open_sink(address, ())
+    for job in range(max(len(one.files) for one in case.tables)):
+        tables = []
+        for one in case.tables:
+            if one.files[job:]:
+                tables.append(_delivery(one.name, (*one.columns, *LINEAGE), one.files[job]))
+            if job == 0 and one.quarantine_files:
+                name, columns = f"{one.name}_quarantine", (*LINEAGE, *QUARANTINE)
+                tables.append(_delivery(name, columns, one.quarantine_files[0]))
+        sink.deliver(Delivery(f"job-{job}", 1, "default", tuple(tables)), CancelToken())
+    sink.close()
 
 
-def put(uri, case, schema=SCHEMA):
-    """Put every table of a case there."""
-    with psycopg.connect(uri, autocommit=True) as plain, dbapi.connect(uri) as arrow:
-        plain.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-        for table in case.tables:
-            _put(plain, arrow, schema, table.name, (*table.columns, *LINEAGE), table.files)
-            rejected = table.quarantine_files
-            name = f"{table.name}_quarantine"
-            _put(plain, arrow, schema, name, (*LINEAGE, *QUARANTINE), rejected)
-
-
-def _put(plain, arrow, schema, name, columns, files):
-    made = ", ".join(f'"{_quoted(one.name)}" {pg_type(one.type)}' for one in columns)
-    plain.execute(f'CREATE TABLE "{schema}"."{name}" ({made})')
-    casts = ", ".join(
-        f'"{_quoted(one.name)}"::json' if pg_type(one.type) == "json" else f'"{_quoted(one.name)}"'
-        for one in columns
-    )
-    for file in files:
-        rows = pq.read_table(file.path)
-        rows = pa.table(
-            [_sent(rows.column(one.name), one.type) for one in columns],
-            names=[one.name for one in columns],
-        )
-        with arrow.cursor() as cursor:
-            cursor.adbc_ingest("stage", rows, mode="replace", temporary=True)
-            cursor.execute(f'INSERT INTO "{schema}"."{name}" SELECT {casts} FROM stage')
-        arrow.commit()
-
-
-def _quoted(name):
-    return name.replace('"', '""')
-
-
-def _sent(values, word):
-    import json
-
-    if word == "duration":
-        return values.cast(pa.duration("us"))
-    if word.startswith("struct<"):
-        return pa.array(
-            [None if one is None else json.dumps(one, default=str) for one in values.to_pylist()],
-            pa.string(),
-        )
-    if word in {"string", "json"}:
-        return pa.array(
-            [None if one is None else one.replace("\0", "\u2400") for one in values.to_pylist()],
-            pa.string(),
-        )
-    return values
-
-
-@contextlib.contextmanager
-def a_database(uri) -> Iterator[str]:
-    """A database of its own."""
-    from uuid import uuid4
-
-    name = f"t{uuid4().hex[:12]}"
-    with psycopg.connect(uri, autocommit=True) as plain:
-        plain.execute(f"CREATE DATABASE {name}")
-        yield uri.replace("/postgres?", f"/{name}?")
-        plain.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def _delivery(name, columns, file):
+    return TableDelivery(name, columns, (Path(file.path),), file.rows)

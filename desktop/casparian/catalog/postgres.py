@@ -18,7 +18,6 @@ statement with parameters in memory). ADBC ends a transaction of ours when it bi
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,16 +31,34 @@ from casparian.catalog.dialects import TEXTS, Scalar, has_case, is_plain_number
 from casparian.catalog.servers import Connection, Described, Reading, ServerDialect
 from casparian.catalog.sql import readable
 from casparian.catalog.statements import POSTGRES
-from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem
+from casparian.domain.errors import CasparianError, UserProblem
 from casparian.duck import literal, quote
+from casparian.servers import CONNECT_TIMEOUT_S, is_postgres_state, postgres_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from casparian.domain.addresses import Address
 
-_CONNECT_S = 5
 _CANCEL_AGAIN_S = 0.25
+_OF_THE_QUERY = (
+    "0A",
+    "20",
+    "21",
+    "22",
+    "23",
+    "25",
+    "26",
+    "2F",
+    "34",
+    "38",
+    "39",
+    "3F",
+    "42",
+    "44",
+    "P0",
+)
+"""Classes of SQLSTATE that say that the query is at fault."""
 _NUL_SHOWN = "\u2400"
 """What sinks put in the place of NUL, which PostgreSQL has no place for."""
 _SETTINGS = {
@@ -361,7 +378,7 @@ class PostgresConnection(Connection):
             statement_timeout_s: how long the server works at one batch; 0 for as long as it takes.
 
         Raises:
-            EnvironmentProblem: it is out of reach, or refuses the login.
+            UserProblem, EnvironmentProblem: it is out of reach, or refuses the login.
         """
         self._address = address
         self._described = ""
@@ -372,7 +389,7 @@ class PostgresConnection(Connection):
                 _conninfo(address, settings), autocommit=True
             )
         except adbc_driver_manager.Error as error:
-            raise self._unreachable(error) from None
+            raise postgres_problem(error, f"{address} could not be opened", address) from error
 
     @override
     def begin(self, schema: str) -> None:
@@ -443,62 +460,25 @@ class PostgresConnection(Connection):
     def problem(self, error: Exception) -> CasparianError | None:
         if not isinstance(error, adbc_driver_manager.Error):
             return None
-        state = error.sqlstate or ""
-        detail = _message(error, self._described)
-        if not state or (state[:2] in {"08", "57"} and state != "57014"):
-            return EnvironmentProblem(
-                f"The connection to {self._where} was lost",
-                detail,
-                "Try again in a moment",
-                retryable=True,
-            )
-        if state == "57014":
+        if is_postgres_state(error, "57014"):
             return UserProblem(
-                "The query took longer than it may", detail, "Ask for less, or raise the limit"
+                "The query took longer than it may",
+                _message(error, ""),
+                "Ask for less, or raise the limit",
             )
-        if state == "25006":
-            return UserProblem("This is not allowed here", detail, "A query may only read")
-        if state == "42501":
+        if is_postgres_state(error, "25006"):
             return UserProblem(
-                "The login may not do this", detail, "Ask who runs the database for the right"
+                "This is not allowed here", _message(error, ""), "A query may only read"
             )
-        if state[:2] in {"53", "54", "55", "58", "XX", "40"}:
-            return EnvironmentProblem(
-                "The database could not run the query",
-                detail,
-                "Try again in a moment",
-                retryable=state[:2] in {"53", "55", "40"},
-            )
-        return UserProblem("The query does not run", detail)
-
-    @property
-    def _where(self) -> str:
-        return self._address.host or self._address.database
+        if is_postgres_state(error, *_OF_THE_QUERY) and not is_postgres_state(error, "42501"):
+            return UserProblem("The query does not run", _message(error, self._described))
+        return postgres_problem(error, f"{self._address} could not be read", self._address)
 
     def _cursor(self) -> Any:
         """A cursor that takes statements as they are: by itself ADBC makes a COPY of every query."""
         cursor = self._connection.cursor()
         cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
         return cursor
-
-    def _unreachable(self, error: adbc_driver_manager.Error) -> EnvironmentProblem:
-        detail = _message(error, "")
-        if self._address.password:
-            detail = detail.replace(self._address.password, "…")
-        if any(one in detail for one in ("authentication", "password", "role ", "pg_hba")):
-            return EnvironmentProblem(
-                f"{self._where} refuses the login", detail, "Check the user name and the password"
-            )
-        if "database " in detail and "does not exist" in detail:
-            return EnvironmentProblem(
-                f"{self._where} has no such database", detail, "Check the address"
-            )
-        return EnvironmentProblem(
-            f"{self._where} cannot be reached",
-            detail,
-            "Check the address, and that the database runs",
-            retryable=True,
-        )
 
 
 def _conninfo(address: Address, settings: dict[str, str]) -> str:
@@ -512,7 +492,8 @@ def _conninfo(address: Address, settings: dict[str, str]) -> str:
         "dbname": address.database,
     }
     parts: dict[str, Any] = {
-        "connect_timeout": _CONNECT_S,
+        "client_encoding": "UTF8",
+        "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "Casparian Flow",
         **options,
         **{name: value for name, value in where.items() if value},
@@ -554,16 +535,10 @@ def _text(given: str | bytes) -> str:
     return given.decode("utf-8", "replace") if isinstance(given, bytes) else given
 
 
-_SAID = re.compile(r"(?:[A-Z]+:\s+)?(?:\[libpq\] )?Failed to .*?: (?:[A-Z]+:\s+)?(.*)", re.DOTALL)
-
-
 def _message(error: adbc_driver_manager.Error, statement: str) -> str:
     """What the server said, and the line it is about."""
     told = {_text(key): _text(value) for key, value in error.details or ()}
     primary = told.get("PG_DIAG_MESSAGE_PRIMARY", "")
-    if not primary:
-        found = _SAID.fullmatch(str(error))
-        return " ".join((found[1] if found else str(error)).split())
     more = told.get("PG_DIAG_MESSAGE_DETAIL", "")
     said = f"{primary}: {more}" if more else primary
     position = told.get("PG_DIAG_STATEMENT_POSITION", "")
