@@ -26,17 +26,17 @@ import duckdb
 import pyarrow as pa
 
 from casparian.catalog import views
+from casparian.catalog.rows import BATCH_ROWS
 from casparian.catalog.sql import from_duckdb, is_fatal, reachable
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.results import ColumnInfo, TableInfo
 from casparian.duck import literal, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from casparian.domain.cancel import CancelToken
 
-BATCH_ROWS = 8_192
 _WATCH_S = 0.02
 _LINE = re.compile(r"^LINE (\d+): ", re.MULTILINE)
 _NAME = "casparian"
@@ -150,7 +150,11 @@ class Session:
         Raises:
             CasparianError: see `sql.from_duckdb`; `Cancelled` within a moment of the wish.
         """
-        with self._faults(cancel), self.cursor(schema) as cursor, _interrupting(cursor, cancel):
+        with (
+            self._faults(cancel),
+            self.cursor(schema) as cursor,
+            interrupting(cursor.interrupt, cancel),
+        ):
             reader = cursor.sql(sql, params=list(values) or None).to_arrow_reader(rows)
             try:
                 for batch in reader:
@@ -175,7 +179,11 @@ class Session:
         Raises:
             CasparianError: as `stream`.
         """
-        with self._faults(cancel), self.cursor(schema) as cursor, _interrupting(cursor, cancel):
+        with (
+            self._faults(cancel),
+            self.cursor(schema) as cursor,
+            interrupting(cursor.interrupt, cancel),
+        ):
             rows: pa.Table = cursor.sql(sql, params=list(values) or None).to_arrow_table()
             return rows
 
@@ -187,7 +195,11 @@ class Session:
         Raises:
             CasparianError: as `stream`.
         """
-        with self._faults(cancel), self.cursor(schema) as cursor, _interrupting(cursor, cancel):
+        with (
+            self._faults(cancel),
+            self.cursor(schema) as cursor,
+            interrupting(cursor.interrupt, cancel),
+        ):
             try:
                 relation = cursor.sql(sql)
             except duckdb.Error as error:
@@ -362,7 +374,7 @@ def _with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str
 
 
 @contextlib.contextmanager
-def _interrupting(cursor: duckdb.DuckDBPyConnection, cancel: CancelToken | None) -> Iterator[None]:
+def interrupting(stop: Callable[[], object], cancel: CancelToken | None) -> Iterator[None]:
     """Stop the query when somebody asks for it, from a thread that only watches."""
     if cancel is None:
         yield
@@ -374,7 +386,7 @@ def _interrupting(cursor: duckdb.DuckDBPyConnection, cancel: CancelToken | None)
         while not done.wait(_WATCH_S):
             if cancel.is_cancelled:
                 # Again and again: an interrupt that comes before the query has begun is lost.
-                cursor.interrupt()
+                stop()
 
     watcher = threading.Thread(target=watch, name="query-watch")
     watcher.start()

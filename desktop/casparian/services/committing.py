@@ -15,6 +15,7 @@ done already, is retired: the same without a job.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from casparian import parsers
 from casparian.domain.cancel import CancelToken
 from casparian.domain.contracts import LINEAGE, QUARANTINE
-from casparian.domain.errors import Cancelled, EnvironmentProblem, UserProblem
+from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, UserProblem
 from casparian.domain.events import JobChanged
 from casparian.domain.ids import JobId, OutputId, WorkspaceId, new_id
 from casparian.domain.inference import widen
@@ -34,6 +35,7 @@ from casparian.services.sinks import is_parquet
 from casparian.services.workspaces import safe_name
 from casparian.sinks.base import Delivery, RowsOf, TableDelivery
 from casparian.sinks.parquet import Promotion
+from casparian.state.database import StoreAway
 from casparian.state.outputs import Materialization, OutputFile, TableContract
 from casparian.worker import messages as wire
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
     from casparian.services.reading import Part, Reading, Target
     from casparian.services.sinks import Place, Sinks
     from casparian.state.database import Store, UnitOfWork
+
+logger = logging.getLogger(__name__)
 
 COMMIT_TRIES = 5
 
@@ -130,7 +134,7 @@ class Committer:
                 self._promote(replaced.copies)
                 try:
                     self._deliver(job, workspace, contracts, outputs, replaced, cancel)
-                    state = self._record(claim, reading, outputs, done, change, replaced)
+                    state = self._recorded(claim, reading, outputs, done, change, replaced)
                 except _OutdatedError:
                     self._revoke(replaced.copies)
                 except BaseException:
@@ -203,16 +207,18 @@ class Committer:
             gone = tuple(TableDelivery(name, (), gone=rows) for name, rows in tables.items())
             delivery = Delivery(new_id(), 1, workspace.folder, gone)
             self._sinks.database(key).deliver(delivery, CancelToken())
-        with self._store.write() as uow:
-            self._swap(uow, change, replaced, datetime.now(UTC))
-            # No job keeps the copies from a program that starts meanwhile, but it sweeps in a transaction
-            # that writes: before they are there, or when they are on record.
-            self._promote(replaced.copies)
-            try:
+        promoted: Sequence[tuple[Path | None, OutputFile]] = ()
+        try:
+            with self._store.write() as uow:
+                self._swap(uow, change, replaced, datetime.now(UTC))
+                # No job keeps the copies from a program that starts meanwhile, but it sweeps in a
+                # transaction that writes: before they are there, or when they are on record.
+                self._promote(replaced.copies)
+                promoted = replaced.copies
                 uow.commit()
-            except BaseException:
-                self._revoke(replaced.copies)
-                raise
+        except BaseException:
+            self._revoke(promoted)
+            raise
 
     def _promote(self, files: Iterable[tuple[Path | None, OutputFile]]) -> None:
         """Put staged files in place: all of them, or none."""
@@ -227,9 +233,31 @@ class Committer:
                 self._sinks.parquet(key).revoke([one.path for one in by_sink[key]])
             raise
 
-    def _revoke(self, files: Iterable[tuple[Path | None, OutputFile]]) -> None:
-        for key, promotions in _by_sink(files).items():
+    def _revoke(self, files: Sequence[tuple[Path | None, OutputFile]]) -> None:
+        """Take files back that no record names.
+
+        The connection to the store may have been lost after a commit had been done. Where it cannot be
+        asked they stay: a program that starts sweeps what is not on record.
+        """
+        if not files:
+            return
+        try:
+            # As one that writes it waits for a commit that the server may still be at.
+            with self._store.write() as uow:
+                kept = uow.outputs.on_record([one.id for _, one in files])
+        except CasparianError as error:
+            logger.warning("files stay where they are until the next start: %s", error)
+            return
+        left = [(staged, one) for staged, one in files if one.id not in kept]
+        for key, promotions in _by_sink(left).items():
             self._sinks.parquet(key).revoke([one.path for one in promotions])
+
+    def _ended(self, job: Job) -> JobState | None:
+        """The state in which this attempt of a job was recorded; None if it was not."""
+        with self._store.write() as uow:
+            found = uow.jobs.job(job.id)
+        done = found.state in {JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED}
+        return found.state if done and found.attempt == job.attempt else None
 
     def _deliver(
         self,
@@ -268,11 +296,13 @@ class Committer:
     ) -> _Change:
         outputs = {one.table: one.output for one in contracts.values()}
 
+        contents = frozenset(one.source_hash for one in done)
+
         def staying(old: Materialization) -> bool:
             new = place(job.parser, outputs.get(old.table, old.table))
             if new.key != old.sink or new.mode == "replace":
                 return False
-            if new.mode == "error":
+            if new.mode == "error" and old.source_hash in contents:
                 raise UserProblem(
                     f"{old.table} has rows of the same content already",
                     f"its route to {new.uri} says that this is an error",
@@ -280,7 +310,6 @@ class Committer:
                 )
             return True
 
-        contents = frozenset(one.source_hash for one in done)
         return _Change(job.workspace_id, job.parser, contents, job.id, staying)
 
     def _contracts(
@@ -503,6 +532,24 @@ class Committer:
             committed_at=now,
         )
         return [(staged, copy)]
+
+    def _recorded(
+        self,
+        claim: Claim,
+        reading: Reading,
+        outputs: Sequence[_Output],
+        done: Sequence[Materialization],
+        change: _Change,
+        replaced: _Replaced,
+    ) -> JobState:
+        """Record, and where the connection was lost over it, ask whether it was done."""
+        try:
+            return self._record(claim, reading, outputs, done, change, replaced)
+        except StoreAway:
+            state = self._ended(claim.job)
+            if state is None:
+                raise
+            return state
 
     def _record(
         self,

@@ -22,6 +22,7 @@ from casparian.services.plugins import all_parsers
 from casparian.services.reading import WorkerPool
 from casparian.services.running import JobRunner
 from casparian.services.sinks import is_parquet
+from casparian.state.database import StoreAway
 from casparian.state.queue import MAX_ATTEMPTS
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
 
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 MIN_BATCH_BYTES = 8 * 1024 * 1024
 ELSEWHERE_POLL_S = 0.5
+FIRST_NAP_S = 0.5
+LONGEST_AWAY_NAP_S = 8.0
+"""A slot looks so often whether a state store that is away is back; at first sooner."""
 LONGEST_NAP_S = 1.0
 """A slot that waits for a job which rests looks so often whether it was cancelled meanwhile."""
 
@@ -72,6 +76,8 @@ class JobService:
         self._asked = 0
         self._closing = False
         self._is_settling = False
+        self._is_store_away = False
+        self._doubtful: set[str] = set()
         self._running: dict[JobId, CancelToken] = {}
         self._progress: dict[JobId, Progress] = {}
         self.on_idle: Callable[[], None] = lambda: None
@@ -219,7 +225,12 @@ class JobService:
             self.wait(cancel)
 
     def _is_held(self, job_id: JobId) -> bool:
-        state = self.job(job_id).state
+        try:
+            state = self.job(job_id).state
+        except StoreAway as error:
+            # Whoever has the job will come back to the store as well.
+            self._note_store(error)
+            return True
         return state is not JobState.QUEUED and not state.is_terminal
 
     def is_idle(self) -> bool:
@@ -275,10 +286,14 @@ class JobService:
 
     def cancel_all(self) -> None:
         """Stop every job that runs here or is queued; what another program runs is its own affair."""
-        with self._store.read() as uow:
-            ids = uow.jobs.queued_ids()
         with self._state:
-            ids.extend(self._running)
+            ids = list(self._running)
+            tokens = list(self._running.values())
+        # What runs here stops even where the store is away.
+        for token in tokens:
+            token.cancel()
+        with self._store.read() as uow:
+            ids.extend(uow.jobs.queued_ids())
         for job_id in ids:
             self._cancel(job_id)
         self._settle()
@@ -334,20 +349,19 @@ class JobService:
         return new.id
 
     def _loop(self) -> None:
+        nap_s = FIRST_NAP_S
         try:
             while True:
-                with self._state:
-                    asked = self._asked
-                claim = None if self._closing else self._claim()
-                if claim is None:
-                    if self._is_settled():
-                        self._runner.retire()
-                        self._runner.undo_failed()
-                    self.on_idle()
-                    if not self._is_more_to_come(asked):
+                try:
+                    if not self._step():
                         return
-                    continue
-                self._run(claim)
+                    self._note_store(None)
+                    nap_s = FIRST_NAP_S
+                except StoreAway as error:
+                    self._note_store(error)
+                    if self._naps(nap_s):
+                        return
+                    nap_s = min(nap_s * 2, LONGEST_AWAY_NAP_S)
         except Exception:
             # The executor would keep it to itself; the queue stays as it is for the next start.
             logger.exception("a worker slot gave up")
@@ -355,6 +369,35 @@ class JobService:
             with self._state:
                 self._loops -= 1
                 self._state.notify_all()
+
+    def _step(self) -> bool:
+        """Run the next job, or do what is to be done when there is none; whether to go on after it."""
+        with self._state:
+            asked = self._asked
+        claim = None if self._closing else self._claim()
+        if claim is not None:
+            self._run(claim)
+            return True
+        if self._is_settled():
+            self._runner.retire()
+            self._runner.undo_failed()
+        self.on_idle()
+        return self._is_more_to_come(asked)
+
+    def _note_store(self, error: StoreAway | None) -> None:
+        """Say once that the state store is away, and once that it is back."""
+        with self._state:
+            before, self._is_store_away = self._is_store_away, error is not None
+            self._is_settling |= error is not None
+        if error is not None and not before:
+            logger.warning("the queue waits for the state store: %s", error)
+        elif error is None and before:
+            logger.info("the state store answers again")
+
+    def _naps(self, seconds: float) -> bool:
+        """Wait that long, or until the program closes; whether it does."""
+        with self._state:
+            return self._state.wait_for(lambda: self._closing, timeout=seconds)
 
     def _is_more_to_come(self, asked: int) -> bool:
         """Whether to look for a job again: somebody asked meanwhile, or one is resting and is due soon."""
@@ -379,13 +422,36 @@ class JobService:
             return settled
 
     def _claim(self) -> Claim | None:
-        with self._store.touch() as uow:
-            # A program beside this one may have died since this one started.
-            now = uow.now()
-            self._take_back(uow, uow.jobs.held(expired_at=now))
-            claim = uow.jobs.claim(self._settings.host_name, os.getpid(), now)
-            uow.commit()
+        self._give_back_doubtful()
+        token = new_id()
+        try:
+            with self._store.touch() as uow:
+                # A program beside this one may have died since this one started.
+                now = uow.now()
+                self._take_back(uow, uow.jobs.held(expired_at=now))
+                claim = uow.jobs.claim(self._settings.host_name, os.getpid(), now, token)
+                uow.commit()
+        except StoreAway:
+            with self._state:
+                self._doubtful.add(token)
+            raise
         return claim
+
+    def _give_back_doubtful(self) -> None:
+        """Put jobs back into the queue whose claim was made though its connection was lost."""
+        with self._state:
+            doubtful = set(self._doubtful)
+        if not doubtful:
+            return
+        with self._store.write() as uow:
+            for one in uow.jobs.held():
+                if one.token in doubtful:
+                    attempt = one.job.attempt - 1
+                    uow.jobs.move(one.job.id, one.token, JobState.QUEUED, attempt=attempt)
+                    uow.jobs.note(one.job.id, datetime.now(UTC), "Its claim was lost on the way.")
+            uow.commit()
+        with self._state:
+            self._doubtful -= doubtful
 
     def _run(self, claim: Claim) -> None:
         job = claim.job

@@ -6,7 +6,7 @@ driver's errors into sentences:
     read    a consistent picture that blocks nobody
     write   alone: units that write wait for each other, so that what one decides on what it has read
             still holds when it commits. `BEGIN IMMEDIATE` on sqlite, a lock of the transaction's own
-            on servers (`pg_advisory_xact_lock`, `sp_getapplock`)
+            on servers (`pg_advisory_xact_lock`, `sp_getapplock`); who waits too long is told so
     touch   claims and heartbeats, which concern the row of one job: on servers they do not wait for
             units that write, and skip rows that others hold
 
@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from casparian import sqlserver
 from casparian.domain.errors import EnvironmentProblem
+from casparian.servers import CONNECT_TIMEOUT_S, is_postgres_state, postgres_problem
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["read", "write", "touch"]
 
 BUSY_TIMEOUT_S = 30
-CONNECT_TIMEOUT_S = 5
 STATE_SUFFIX = "_state"
 """On a server the control plane has a schema of its own, beside those of the tables."""
 
@@ -91,7 +92,7 @@ class Sqlite:
     def engine(self) -> sa.Engine:
         """An engine over the file, which is made where it is missing."""
         engine = sa.create_engine(
-            f"sqlite:///{self.path}", connect_args={"check_same_thread": False}
+            f"sqlite:///{self.path}", connect_args={"check_same_thread": False}, max_overflow=-1
         )
         event.listen(engine, "connect", self._on_connect)
         # pysqlite's own transactions are off: ours begin where `begin` says so.
@@ -204,6 +205,8 @@ class _Server:
             # A connection that the server has dropped meanwhile is found out before it is used.
             pool_pre_ping=True,
             pool_recycle=1800,
+            # Every worker slot has a heart beside it: none is to wait for a connection of another's.
+            max_overflow=-1,
             hide_parameters=True,
         )
         return engine.execution_options(schema_translate_map={None: self.schema})
@@ -224,9 +227,38 @@ class Postgres(_Server):
             database=address.database,
             query=dict(address.options),
         )
-        return self._engine(
-            url, connect_timeout=CONNECT_TIMEOUT_S, application_name="Casparian Flow"
+        own = {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "Casparian Flow",
+            # A server that fell silent is given up in half a minute, not in the system's two hours.
+            "keepalives_idle": 15,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        }
+        given = {name.lower() for name, _ in address.options}
+        engine = self._engine(
+            url, **{name: value for name, value in own.items() if name not in given}
         )
+        event.listen(engine, "connect", self._on_connect)
+        event.listen(engine, "checkin", self._on_checkin)
+        return engine
+
+    @staticmethod
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.autocommit = True
+        # The second half is for the server: whoever vanished must not keep the store's lock for hours.
+        connection.execute(
+            f"SET lock_timeout = '{BUSY_TIMEOUT_S}s'; SET tcp_keepalives_idle = 15;"
+            " SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+        )
+        connection.autocommit = False
+
+    @staticmethod
+    def _on_checkin(connection: Any, _record: Any) -> None:
+        # SQLAlchemy leaves False behind, which overrides a database that is set to take no changes.
+        if connection is not None and not connection.closed:
+            connection.read_only = None
 
     def begin(self, connection: sa.Connection, kind: Kind) -> None:
         """Begin; one that writes takes the store's lock first."""
@@ -269,16 +301,27 @@ class Postgres(_Server):
         return int(connection.execute(query, {"name": self.schema}).scalar_one())
 
     def explained(self, error: DBAPIError) -> CasparianError | None:
-        """By SQLSTATE."""
-        return _explained_server(error, self.place)
+        """By SQLSTATE; before there is a session, by what libpq says."""
+        assert error.orig is not None  # noqa: S101  (the driver's own)
+        if is_postgres_state(error.orig, *_OUR_STATES) and not is_postgres_state(
+            error.orig, _NO_RIGHT
+        ):
+            return None
+        return _lost(error, self.place) or postgres_problem(error.orig, _TITLE, self._address)
 
 
 class SqlServer(_Server):
     """A database on a SQL Server, 2019 or newer, by mssql-python."""
 
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self._snapshots: bool | None = None
+
     def engine(self) -> sa.Engine:
         """An engine over the database."""
         address = self._address
+        # Says which options there are: the driver's own refusal is no error of a database.
+        sqlserver.connection_string(address)
         url = sa.URL.create(
             "mssql+mssqlpython",
             username=address.user or None,
@@ -288,13 +331,34 @@ class SqlServer(_Server):
             database=address.database,
             query=dict(address.options),
         )
-        return self._engine(url, timeout=CONNECT_TIMEOUT_S)
+        engine = self._engine(url, timeout=CONNECT_TIMEOUT_S)
+        event.listen(engine, "connect", self._on_connect)
+        return engine
+
+    @staticmethod
+    def _on_connect(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(SQLSERVER_WAIT)
+        cursor.close()
+        connection.commit()
 
     def begin(self, connection: sa.Connection, kind: Kind) -> None:
-        """Begin; one that writes takes the store's lock first."""
+        """Begin; one that writes takes the store's lock first.
+
+        One that reads has a picture of its own where the database allows for it
+        (`ALTER DATABASE ... SET ALLOW_SNAPSHOT_ISOLATION ON`); elsewhere it waits for rows that change.
+        """
+        if kind == "read" and self._has_snapshots(connection):
+            connection.execution_options(isolation_level="SNAPSHOT")
         connection.begin()
         if kind == "write":
             connection.execute(SQLSERVER_LOCK, {"name": f"casparian {self.schema}"})
+
+    def _has_snapshots(self, connection: sa.Connection) -> bool:
+        if self._snapshots is None:
+            self._snapshots = bool(connection.execute(SQLSERVER_SNAPSHOTS).scalar_one())
+            connection.rollback()
+        return self._snapshots
 
     def prepare(self, connection: sa.Connection) -> None:
         """Make the schema where it is missing."""
@@ -319,15 +383,27 @@ class SqlServer(_Server):
         return int(found or 0)
 
     def explained(self, error: DBAPIError) -> CasparianError | None:
-        """By SQLSTATE and the server's error numbers."""
-        return _explained_server(error, self.place)
+        """By the server's error numbers, and what the driver says."""
+        assert isinstance(error.orig, Exception)  # noqa: S101  (the driver's own)
+        if lost := _lost(error, self.place):
+            return lost
+        found = sqlserver.problem(error.orig, _TITLE, self._address)
+        of_ours = isinstance(
+            error, sa.exc.ProgrammingError | sa.exc.IntegrityError | sa.exc.DataError
+        )
+        return None if of_ours and not found.hint else found
 
 
 SQLSERVER_LOCK = sa.text(
     "DECLARE @taken int; "
     "EXEC @taken = sp_getapplock @Resource = :name, @LockMode = 'Exclusive',"
     f" @LockOwner = 'Transaction', @LockTimeout = {BUSY_TIMEOUT_S * 1000}; "
-    "IF @taken < 0 THROW 50001, 'The state store is locked by another program', 1"
+    "IF @taken < 0 THROW 50001, 'Lock request time out: another program writes to the state store', 1"
+)
+SQLSERVER_WAIT = f"SET LOCK_TIMEOUT {BUSY_TIMEOUT_S * 1000}"
+SQLSERVER_SNAPSHOTS = sa.text(
+    "SELECT CASE WHEN snapshot_isolation_state = 1 THEN 1 ELSE 0 END FROM sys.databases"
+    " WHERE database_id = DB_ID()"
 )
 SQLSERVER_NOW = sa.text("SELECT SYSUTCDATETIME()")
 SQLSERVER_VERSION = sa.text("SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(128))")
@@ -339,15 +415,21 @@ SQLSERVER_SIZE = sa.text(
 )
 
 
-def _explained_server(error: DBAPIError, place: str) -> CasparianError | None:
-    if error.connection_invalidated:
-        return EnvironmentProblem(
-            "The connection to the state store was lost",
-            place,
-            "What was under way was undone, and is tried again",
-            retryable=True,
-        )
-    return None
+_TITLE = "The state store cannot be used"
+_OUR_STATES = ("21", "22", "23", "2F", "34", "42", "54")
+"""Classes of SQLSTATE that tell of a statement, not of a server."""
+_NO_RIGHT = "42501"
+
+
+def _lost(error: DBAPIError, place: str) -> EnvironmentProblem | None:
+    if not error.connection_invalidated:
+        return None
+    return EnvironmentProblem(
+        "The connection to the state store was lost",
+        place,
+        "What was under way is kept as a whole or not at all; try again",
+        retryable=True,
+    )
 
 
 def backend_for(place: Path | Address) -> Backend:

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from casparian.state.backends import Backend, Kind
 
 
+class StoreAway(EnvironmentProblem):
+    """The state store cannot be used just now: what was under way is kept whole or not at all.
+
+    Where that was a commit, only the store can tell whether it was done.
+    """
+
+    def __init__(self, title: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(title, detail, hint, retryable=True)
+
+
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """How the state store is, for the configuration page and `doctor`."""
@@ -73,6 +83,7 @@ class Store:
 
         Raises:
             EnvironmentProblem: it cannot be opened, or its schema is of another version.
+            UserProblem: the address or the login does not hold.
         """
         self._backend = backend_for(place)
         self._engine = self._backend.engine()
@@ -219,8 +230,10 @@ def _converted(backend: Backend) -> Iterator[None]:
         explained = backend.explained(error)
         if explained is None:
             raise
+        if isinstance(explained, EnvironmentProblem) and explained.retryable:
+            explained = StoreAway(explained.title, explained.detail, explained.hint)
         raise explained from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise EnvironmentProblem("The disk is full", backend.place, retryable=True) from error
+            raise StoreAway("The disk is full", backend.place) from error
         raise

@@ -217,6 +217,14 @@ class OutputRepository:
             for one in ids
         )
 
+    def on_record(self, ids: Sequence[OutputId]) -> set[OutputId]:
+        """Which of these files are on record."""
+        found: set[OutputId] = set()
+        for at in range(0, len(ids), 500):
+            query = sa.select(outputs.c.id).where(outputs.c.id.in_(ids[at : at + 500]))
+            found.update(OutputId(one) for one in self._c.execute(query).scalars())
+        return found
+
     def paths(self, sink: str) -> set[str]:
         """The path of every file of a sink that is on record, superseded or not."""
         return set(

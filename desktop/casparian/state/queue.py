@@ -88,8 +88,11 @@ class JobRepository:
         if rows:
             self._c.execute(job_files.insert(), rows)
 
-    def claim(self, host: str, pid: int, now: datetime) -> Claim | None:
-        """Take the next queued job that this host may have, or None if there is none."""
+    def claim(self, host: str, pid: int, now: datetime, token: str | None = None) -> Claim | None:
+        """Take the next queued job that this host may have, or None if there is none.
+
+        Who names a token can tell later whether a claim was made over which the connection was lost.
+        """
         refused = sa.exists().where(
             job_refusals.c.job_id == jobs.c.id,
             job_refusals.c.host == host,
@@ -109,7 +112,7 @@ class JobRepository:
         row = self._c.execute(_locked(query)).mappings().one_or_none()
         if row is None:
             return None
-        token, lease_until = new_id(), now + LEASE
+        token, lease_until = token or new_id(), now + LEASE
         job = replace(_job(row), state=JobState.CLAIMED, attempt=row["attempt"] + 1, host=host)
         self._c.execute(
             jobs.update()
