@@ -50,7 +50,7 @@ _TOP_ROWS = 2_000
 _KEPT_BYTES = 512 << 20
 """What a query's result may take in memory; it counts as cut short beyond."""
 _KEY_BYTES = 8
-_FUNCTIONS = (
+FUNCTIONS = (
     "SELECT DISTINCT function_name FROM duckdb_functions()"
     " WHERE regexp_full_match(function_name, '[a-z][a-z0-9_]*') ORDER BY ALL"
 )
@@ -260,7 +260,7 @@ class CatalogReader(Reader):
     @override
     def functions(self) -> list[str]:
         with self.session() as session:
-            rows = session.table(_FUNCTIONS)
+            rows = session.table(FUNCTIONS)
         return [str(one) for one in rows.column(0).to_pylist()]
 
     @contextlib.contextmanager

@@ -203,7 +203,7 @@ class Session:
             try:
                 relation = cursor.sql(sql)
             except duckdb.Error as error:
-                raise _with_place(error, cursor, sql) from error
+                raise with_place(error, cursor, sql) from error
             return [
                 (name, str(one)) for name, one in zip(relation.columns, relation.types, strict=True)
             ]
@@ -361,7 +361,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:
+def with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:
     """The same error with the line it is about, which DuckDB tells of statements, not of relations."""
     if _LINE.search(str(error)):
         return error
