@@ -196,6 +196,8 @@ def _plan(services: Services, request: Request, cancel: CancelToken) -> int:
         plan = report.plan
     else:
         plan = services.jobs.plan(workspace.id, force=request.options.force)
+    if request.options.submit:
+        services.jobs.submit(workspace.id, plan)
     if request.options.files:
         rows = [
             {
@@ -230,6 +232,7 @@ def _jobs(services: Services, request: Request, _cancel: CancelToken) -> int:
             "rows": one.rows,
             "quarantined": one.quarantined,
             "attempt": one.attempt,
+            "host": one.host,
             "problem": one.problem,
         }
         for one in services.jobs.list(workspace.id)
@@ -423,6 +426,9 @@ def _verb_parser() -> argparse.ArgumentParser:
     plan = verb("plan", "say what would be parsed, and why the rest would not")
     plan.add_argument("paths", nargs="*", metavar="PATH")
     plan.add_argument("--files", action="store_true", help="one line for every file")
+    plan.add_argument(
+        "--submit", action="store_true", help="queue it, for this host's or a team's workers"
+    )
     for one in (run, scan, plan):
         one.add_argument("--force", action="store_true", help="do again what is done already")
     jobs = verb("jobs", "list jobs, newest first")
