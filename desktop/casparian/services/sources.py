@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from casparian.state.evidence import KnownFile
 
 # A commit costs by the pages of the indexes that it touches, so few big ones are cheap; a crash costs
-# what was scanned within two seconds.
-BATCH_FILES = 10_000
+# what was scanned within two seconds. The number of files bounds the memory that a batch takes.
+BATCH_FILES = 50_000
 BATCH_S = 2.0
 PROGRESS_EVERY_S = 0.1
 
