@@ -107,6 +107,8 @@ class Sqlite:
             f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
             "journal_mode=WAL",
             "foreign_keys=ON",
+            # As on servers: folders whose names differ in case are two.
+            "case_sensitive_like=ON",
             # A commit of evidence must survive a power cut.
             "synchronous=FULL",
             # Hashes land anywhere in their indexes: room to keep these in memory (KiB), and to write
