@@ -158,7 +158,9 @@ class SourceService:
         """
         with self._store.write() as uow:
             source = uow.evidence.source(source_id)
-            scan = Scan(ScanId(new_id()), source_id, datetime.now(UTC), ScanState.RUNNING)
+            # Scans of several hosts are told apart by their order: neither their clocks nor ours rule.
+            newest = uow.evidence.newest_scan(source_id)
+            scan = Scan(ScanId(new_id(newest)), source_id, uow.now(), ScanState.RUNNING)
             uow.evidence.start_scan(scan)
             known = uow.evidence.known_files(source_id)
             rules = [
@@ -335,10 +337,10 @@ class _Run:
     def end(self, state: ScanState) -> Scan:
         """Write what is left, and how the scan ended."""
         counts: dict[str, Any] = dict(self._counts)
-        self._scan = replace(self._scan, state=state, ended_at=datetime.now(UTC), **counts)
         if state is not ScanState.FAILED:
             self._write()
         with self._store.write() as uow:
+            self._scan = replace(self._scan, state=state, ended_at=uow.now(), **counts)
             uow.evidence.end_scan(self._scan)
             uow.commit()
         return self._scan

@@ -191,7 +191,7 @@ class JobRepository:
         query = sa.select(jobs).where(
             jobs.c.undo == sa.true(), jobs.c.state.in_((JobState.FAILED, JobState.CANCELLED))
         )
-        return [_job(row) for row in self._c.execute(query).mappings()]
+        return [_job(row) for row in self._c.execute(query.order_by(jobs.c.id)).mappings()]
 
     def undone(self, job_id: JobId) -> None:
         """Record that no sink holds rows of a job that did not succeed."""
@@ -203,7 +203,7 @@ class JobRepository:
         With `expired_at` of these only those whose lease had run out then, locked, so that no two
         programs take back the same one.
         """
-        query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE))
+        query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE)).order_by(jobs.c.id)
         if expired_at is not None:
             query = _locked(query.where(jobs.c.lease_until < expired_at))
         return [
