@@ -111,6 +111,7 @@ class Studio:
         mode: theme.Mode
         for mode in ("light", "dark"):
             theme.apply(self._app, mode)
+            window.show_view("workspace")
             window.workspaces.show_configuration("state")
             await self._until(self._is_looked_at, "every role has been looked at")
             await self._settled()
