@@ -95,7 +95,7 @@ class ResultService:
                 self._catalog.build()
             self._reader = CatalogReader(
                 self._settings.catalog_path,
-                self._settings.output_dir,
+                self._sinks.folders,
                 self._settings.home / "tmp",
                 self._settings.query_memory_mb,
             )

@@ -174,10 +174,11 @@ class JobRepository:
             self._c.execute(job_refusals.insert().values(row))
 
     def next_due(self, host: str, now: datetime) -> datetime | None:
-        """When the next job is to be tried again that rests after a trouble; None if none does."""
-        query = sa.select(sa.func.min(jobs.c.not_before)).where(
-            *_for_host(host, now), jobs.c.not_before > now
-        )
+        """When the next job is to be tried again that rests after a trouble, or may be already.
+
+        None if there is none.
+        """
+        query = sa.select(sa.func.min(jobs.c.not_before)).where(*_for_host(host, now))
         found: datetime | None = self._c.execute(query).scalar_one()
         return found
 
