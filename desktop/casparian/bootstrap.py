@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from casparian import assets
@@ -104,6 +104,7 @@ def open_services(
     jobs.recover()
     with store.write() as uow:
         # No scan outlives a day; one that still says so belongs to a program that is gone.
-        uow.evidence.interrupt_scans(datetime.now(UTC), datetime.now(UTC) - timedelta(days=1))
+        now = uow.now()
+        uow.evidence.interrupt_scans(now, now - timedelta(days=1))
         uow.commit()
     return services

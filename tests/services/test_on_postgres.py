@@ -6,19 +6,24 @@ import dataclasses
 import logging
 import os
 import threading
+import time
+from datetime import datetime, timedelta
 
 import pytest
 
 from casparian import parsers
 from casparian.bootstrap import open_services
+from casparian.domain import ids
 from casparian.domain.cancel import CancelToken
 from casparian.domain.events import JobChanged, JobProgressed
 from casparian.domain.jobs import JobState
+from casparian.services import committing, reading, running
 from casparian.services import jobs as jobs_module
-from casparian.services import running
 from casparian.services.committing import Committer
 from casparian.settings import load
+from casparian.state import queue
 from casparian.state.evidence import FileQuery
+from casparian.state.queue import LEASE
 from helpers import hostile
 from helpers.contents import digest
 from helpers.cut import COMMIT, wire_to
@@ -311,6 +316,63 @@ def test_a_heartbeat_that_fails_is_tried_again(over_the_wire, wire, case, caplog
         over_the_wire.jobs.cancel(job.id)
         [job] = wait_for(over_the_wire)
     assert job.state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.parametrize("hours", [1, -1], ids=["ahead", "behind"])
+def test_a_program_whose_clock_is_wrong_goes_by_the_stores(
+    settings, postgres, opened, case, monkeypatch, kind, hours
+):
+    services = opened(on_postgres(settings, postgres) if kind == "postgres" else settings)
+    live = submitted(services, case(a__hostile="one 1"))
+    lost = submitted(services, case(b__hostile="two 2"))
+    with services._store.write() as uow:
+        [now, held] = [uow.now(), uow.jobs.claim("elsewhere", 1, uow.now())]
+        uow.jobs.claim("elsewhere", 2, now - LEASE - timedelta(seconds=1))
+        uow.commit()
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    for module in (jobs_module, running, committing, reading, queue):
+        if hasattr(module, "datetime"):
+            monkeypatch.setattr(module, "datetime", Wrong)
+    leases = []
+
+    def look(event):
+        with services._store.read() as uow:
+            leases.append(next(one for one in uow.jobs.held() if one.job.id == lost))
+
+    once(services, is_now(JobState.RUNNING), lambda: look(None))
+    services.jobs.start()
+    wait_for(services)
+
+    with services._store.write() as uow:
+        assert uow.jobs.job(live).state is JobState.CLAIMED
+        assert uow.jobs.beat(live, held.token, uow.now())
+        assert uow.jobs.job(lost).state is JobState.SUCCEEDED
+        [ours] = leases
+        assert abs(ours.lease_until - (uow.now() + LEASE)) < timedelta(minutes=2)
+
+
+def test_a_scan_by_a_host_whose_clock_is_behind_still_is_the_newest(
+    settings, postgres, opened, case, run, monkeypatch
+):
+    services = opened(on_postgres(settings, postgres))
+    folder = case(a__txt="one", b__txt="two")
+    [workspace, nanoseconds] = [services.workspaces.default(), time.time_ns]
+    monkeypatch.setattr(ids.time, "time_ns", lambda: nanoseconds() + 3600 * 10**9)
+    run(services, folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(ids, "_last", 0)
+    (folder / "a.txt").unlink()
+    run(services, folder)
+
+    rows = services.sources.files(FileQuery(workspace.id), 0, None).rows
+    assert (rows[0].file.path, rows[0].status) == ("a.txt", "missing")
+    assert services.sources.list(workspace.id)[0].last_scan.missing == 1
 
 
 def test_connections_that_the_server_ends_in_mid_job_cost_nothing(

@@ -28,9 +28,9 @@ from psycopg.conninfo import make_conninfo
 from typing_extensions import override
 
 from casparian.catalog.dialects import TEXTS, Scalar, has_case, is_plain_number
-from casparian.catalog.servers import Connection, Described, Reading, ServerDialect
+from casparian.catalog.elsewhere import Connection, DatabaseDialect, Described, Reading
 from casparian.catalog.sql import readable
-from casparian.catalog.statements import POSTGRES
+from casparian.catalog.statements import POSTGRES, Checked, check_query
 from casparian.domain.errors import CasparianError, UserProblem
 from casparian.duck import literal, quote
 from casparian.servers import CONNECT_TIMEOUT_S, is_postgres_state, postgres_problem
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from casparian.domain.addresses import Address
+    from casparian.domain.cancel import CancelToken
 
 _CANCEL_AGAIN_S = 0.25
 _OF_THE_QUERY = (
@@ -232,10 +233,9 @@ SELECT DISTINCT proname::text AS name FROM pg_catalog.pg_proc
 WHERE pg_function_is_visible(oid) AND prokind <> 'p' AND proname ~ '^[a-z][a-z0-9_]*$' ORDER BY name"""
 
 
-class Postgres(ServerDialect):
+class Postgres(DatabaseDialect):
     """PostgreSQL's SQL."""
 
-    language = POSTGRES
     tie = "t.ctid"
 
     _WRITTEN: ClassVar[dict[str, str]] = {
@@ -246,6 +246,10 @@ class Postgres(ServerDialect):
         "timestamp": "TIMESTAMP {}",
         "timestamp_utc": "TIMESTAMPTZ {}",
     }
+
+    @override
+    def check(self, sql: str) -> Checked:
+        return check_query(sql, POSTGRES)
 
     @override
     def name(self, identifier: str) -> str:
@@ -392,7 +396,7 @@ class PostgresConnection(Connection):
             raise postgres_problem(error, f"{address} could not be opened", address) from error
 
     @override
-    def begin(self, schema: str) -> None:
+    def begin(self, schema: str, cancel: CancelToken | None) -> None:
         steps = ["BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"]
         if schema:
             steps.append(f"SET LOCAL search_path = {quote(schema)}")

@@ -35,7 +35,7 @@ from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProb
 from casparian.domain.results import ColumnInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -50,7 +50,7 @@ _TOP_ROWS = 2_000
 _KEPT_BYTES = 512 << 20
 """What a query's result may take in memory; it counts as cut short beyond."""
 _KEY_BYTES = 8
-_FUNCTIONS = (
+FUNCTIONS = (
     "SELECT DISTINCT function_name FROM duckdb_functions()"
     " WHERE regexp_full_match(function_name, '[a-z][a-z0-9_]*') ORDER BY ALL"
 )
@@ -149,15 +149,19 @@ class CatalogReader(Reader):
 
     Args:
         catalog_path: what `views.build` writes; it need not be there yet.
-        output_dir: nothing outside of it is ever read, whatever the catalog says.
+        outputs: gives the folders outside of which nothing is ever read, whatever the catalog says.
         temp_dir: for private copies, row keys, and what does not fit into memory.
         memory_mb: what queries may use together.
     """
 
     def __init__(
-        self, catalog_path: Path, output_dir: Path, temp_dir: Path, memory_mb: int = 2048
+        self,
+        catalog_path: Path,
+        outputs: Callable[[], Collection[Path]],
+        temp_dir: Path,
+        memory_mb: int = 2048,
     ) -> None:
-        self._opening = Opening(catalog_path, output_dir, temp_dir, memory_mb)
+        self._opening = Opening(catalog_path, outputs, temp_dir, memory_mb)
         self._lock = threading.Lock()
         self._current: Session | None = None
         self._closed = threading.Event()
@@ -260,7 +264,7 @@ class CatalogReader(Reader):
     @override
     def functions(self) -> list[str]:
         with self.session() as session:
-            rows = session.table(_FUNCTIONS)
+            rows = session.table(FUNCTIONS)
         return [str(one) for one in rows.column(0).to_pylist()]
 
     @contextlib.contextmanager

@@ -33,7 +33,7 @@ from casparian.domain.results import ColumnInfo, TableInfo
 from casparian.duck import literal, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
     from casparian.domain.cancel import CancelToken
 
@@ -49,8 +49,9 @@ class Opening:
 
     catalog: Path
     """What `views.build` writes; it need not be there yet."""
-    outputs: Path
-    """Nothing outside of it can be read, whatever the catalog says."""
+    outputs: Callable[[], Collection[Path]]
+    """Nothing outside of these folders can be read, whatever the catalog says. Asked for each generation,
+    since outputs may go to a new folder meanwhile."""
     temp: Path
     memory_mb: int
     threads: int | None = None
@@ -203,7 +204,7 @@ class Session:
             try:
                 relation = cursor.sql(sql)
             except duckdb.Error as error:
-                raise _with_place(error, cursor, sql) from error
+                raise with_place(error, cursor, sql) from error
             return [
                 (name, str(one)) for name, one in zip(relation.columns, relation.types, strict=True)
             ]
@@ -309,12 +310,12 @@ class Session:
 
     def _lock_down(self, root: duckdb.DuckDBPyConnection) -> None:
         opening = self.opening
-        outputs = Path(os.path.realpath(opening.outputs))
+        outputs = [Path(os.path.realpath(one)) for one in opening.outputs()]
         allowed = [
             spelling
             for table in self.tables
             for path in table.paths
-            if Path(os.path.realpath(path)).is_relative_to(outputs)
+            if any(Path(os.path.realpath(path)).is_relative_to(one) for one in outputs)
             for spelling in reachable(path)
         ]
         settings = [
@@ -361,7 +362,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:
+def with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:
     """The same error with the line it is about, which DuckDB tells of statements, not of relations."""
     if _LINE.search(str(error)):
         return error

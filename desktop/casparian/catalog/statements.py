@@ -86,7 +86,9 @@ class Checked:
     """As it was typed, without a closing semicolon; what stands before it stays, so that lines count."""
     is_explain: bool
     names: frozenset[str]
-    """Every word and quoted name in it, in lower case."""
+    """Every word and quoted name in it, or every name of a table or schema, in lower case."""
+    bare: frozenset[str] = frozenset()
+    """Names of tables that name no schema, in lower case, where the database may look elsewhere for them."""
 
 
 def check_query(sql: str, language: Language) -> Checked:

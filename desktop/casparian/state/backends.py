@@ -79,6 +79,16 @@ class Backend(Protocol):
     def explained(self, error: DBAPIError) -> CasparianError | None:
         """The error as a sentence; None if it is a bug of ours."""
 
+    def set_aside(self, connection: sa.Connection, name: str, /) -> None:
+        """Give the schema another name; a file is moved by whoever has closed it."""
+
+    def let_go(self) -> None:
+        """See to it that nothing of it is open, and that a file is whole by itself.
+
+        Raises:
+            EnvironmentProblem: another program has it open.
+        """
+
 
 class Sqlite:
     """A file on this machine."""
@@ -107,6 +117,8 @@ class Sqlite:
             f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
             "journal_mode=WAL",
             "foreign_keys=ON",
+            # As on servers: folders whose names differ in case are two.
+            "case_sensitive_like=ON",
             # A commit of evidence must survive a power cut.
             "synchronous=FULL",
             # Hashes land anywhere in their indexes: room to keep these in memory (KiB), and to write
@@ -165,6 +177,33 @@ class Sqlite:
                 size += path.stat().st_size
         return size
 
+    def set_aside(self, _connection: sa.Connection, name: str, /) -> None:
+        """A file has no schema."""
+        raise NotImplementedError(name)
+
+    def let_go(self) -> None:
+        """Take the log into the file, which works only while nobody else has it open."""
+        try:
+            connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None)
+        except sqlite3.Error:
+            return
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+            is_locked = mode == "wal"
+        except sqlite3.DatabaseError as error:
+            # What is damaged is moved as it is, with its log.
+            is_locked = error.sqlite_errorcode & 0xFF in {
+                sqlite3.SQLITE_BUSY,
+                sqlite3.SQLITE_LOCKED,
+            }
+        finally:
+            connection.close()
+        if is_locked:
+            what, hint, retryable = _LOCKED
+            raise EnvironmentProblem(
+                f"The state store {what}", self.place, hint, retryable=retryable
+            )
+
     def explained(self, error: DBAPIError) -> CasparianError | None:
         """By SQLite's result codes (sqlite.org/rescode.html)."""
         code = getattr(error.orig, "sqlite_errorcode", None)
@@ -197,6 +236,9 @@ class _Server:
         self._address = address
         self.place = address.key
         self.schema = f"{address.schema}{STATE_SUFFIX}"
+
+    def let_go(self) -> None:
+        """Nothing: a server knows who is at it."""
 
     def _engine(self, url: sa.URL, **arguments: Any) -> sa.Engine:
         engine = sa.create_engine(
@@ -300,6 +342,11 @@ class Postgres(_Server):
         )
         return int(connection.execute(query, {"name": self.schema}).scalar_one())
 
+    def set_aside(self, connection: sa.Connection, name: str) -> None:
+        """Rename the schema."""
+        quoted = connection.dialect.identifier_preparer.quote_identifier
+        connection.exec_driver_sql(f"ALTER SCHEMA {quoted(self.schema)} RENAME TO {quoted(name)}")
+
     def explained(self, error: DBAPIError) -> CasparianError | None:
         """By SQLSTATE; before there is a session, by what libpq says."""
         assert error.orig is not None  # noqa: S101  (the driver's own)
@@ -382,6 +429,13 @@ class SqlServer(_Server):
         found = connection.execute(SQLSERVER_SIZE, {"name": self.schema}).scalar_one()
         return int(found or 0)
 
+    def set_aside(self, connection: sa.Connection, name: str) -> None:
+        """Hand every table over to a schema of that name: schemas cannot be renamed."""
+        found = sa.inspect(connection).get_table_names(schema=self.schema)
+        connection.execute(sa.schema.CreateSchema(name))
+        for table in found:
+            connection.exec_driver_sql(sqlserver_transfer(self.schema, table, name))
+
     def explained(self, error: DBAPIError) -> CasparianError | None:
         """By the server's error numbers, and what the driver says."""
         assert isinstance(error.orig, Exception)  # noqa: S101  (the driver's own)
@@ -405,6 +459,14 @@ SQLSERVER_SNAPSHOTS = sa.text(
     "SELECT CASE WHEN snapshot_isolation_state = 1 THEN 1 ELSE 0 END FROM sys.databases"
     " WHERE database_id = DB_ID()"
 )
+
+
+def sqlserver_transfer(schema: str, table: str, to: str) -> str:
+    """The statement that hands a table with its keys and indexes over to another schema."""
+    old, name, new = (f"[{one.replace(']', ']]')}]" for one in (schema, table, to))
+    return f"ALTER SCHEMA {new} TRANSFER {old}.{name}"
+
+
 SQLSERVER_NOW = sa.text("SELECT SYSUTCDATETIME()")
 SQLSERVER_VERSION = sa.text("SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(128))")
 SQLSERVER_SIZE = sa.text(

@@ -130,7 +130,7 @@ class Store:
         return tables.SCHEMA_VERSION
 
     def _found_version(self, uow: UnitOfWork) -> int | None:
-        return _version(uow._connection, self._backend)  # noqa: SLF001  (same module)
+        return version_of(uow._connection, self._backend)  # noqa: SLF001  (same module)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[UnitOfWork]:
@@ -179,7 +179,7 @@ class Store:
         self._engine.dispose()
 
     def _converted(self) -> contextlib.AbstractContextManager[None]:
-        return _converted(self._backend)
+        return converted(self._backend)
 
 
 def look(place: Path | Address) -> StoreState:
@@ -193,7 +193,7 @@ def look(place: Path | Address) -> StoreState:
         return StoreState(f"SQLite {sqlite3.sqlite_version}", backend.place, 0, None)
     engine = backend.engine()
     try:
-        with _converted(backend), engine.connect() as connection:
+        with converted(backend), engine.connect() as connection:
             backend.begin(connection, "read")
             return _state(connection, backend)
     finally:
@@ -205,11 +205,16 @@ def _state(connection: sa.Connection, backend: Backend) -> StoreState:
         backend.check(connection),
         backend.place,
         backend.size_bytes(connection),
-        _version(connection, backend),
+        version_of(connection, backend),
     )
 
 
-def _version(connection: sa.Connection, backend: Backend) -> int | None:
+def version_of(connection: sa.Connection, backend: Backend) -> int | None:
+    """The version of the store's schema; None where there is nothing.
+
+    Raises:
+        EnvironmentProblem: what is there is not ours.
+    """
     names = sa.inspect(connection).get_table_names(schema=backend.schema)
     if "schema_version" in names:
         return int(connection.execute(sa.select(tables.schema_version.c.version)).scalar_one())
@@ -223,7 +228,8 @@ def _version(connection: sa.Connection, backend: Backend) -> int | None:
 
 
 @contextlib.contextmanager
-def _converted(backend: Backend) -> Iterator[None]:
+def converted(backend: Backend) -> Iterator[None]:
+    """Turn a driver's errors into sentences; what is a bug of ours stays one."""
     try:
         yield
     except exc.DBAPIError as error:

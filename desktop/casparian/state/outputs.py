@@ -192,8 +192,12 @@ class OutputRepository:
         wanted = sorted(ids)
         found: list[OutputFile] = []
         for at in range(0, len(wanted), 500):
-            query = sa.select(outputs).where(
-                outputs.c.job_id.in_(wanted[at : at + 500]), outputs.c.superseded_at.is_(None)
+            query = (
+                sa.select(outputs)
+                .where(
+                    outputs.c.job_id.in_(wanted[at : at + 500]), outputs.c.superseded_at.is_(None)
+                )
+                .order_by(outputs.c.id)
             )
             found.extend(_output(row) for row in self._c.execute(query).mappings())
         return found
@@ -358,6 +362,7 @@ class OutputRepository:
             _orphaned(m.workspace_id, m.parser, sa.func.max(m.job_id))
             .where(~is_open, files.c.scan_id.not_in(running))
             .group_by(m.workspace_id, m.parser)
+            .order_by(m.workspace_id, m.parser)
         )
         rows = self._c.execute(orphaned)
         return [Outdated(*row) for row in rows]
@@ -374,7 +379,8 @@ class OutputRepository:
             query = query.where(condition)
         found: list[Materialization] = []
         for at in range(0, len(wanted), 500):
-            rows = self._c.execute(query.where(column.in_(wanted[at : at + 500]))).mappings()
+            chunk = query.where(column.in_(wanted[at : at + 500]))
+            rows = self._c.execute(chunk.order_by(materializations.c.id)).mappings()
             found.extend(_materialization(row) for row in rows)
         return found
 

@@ -93,18 +93,11 @@ class JobRepository:
 
         Who names a token can tell later whether a claim was made over which the connection was lost.
         """
-        refused = sa.exists().where(
-            job_refusals.c.job_id == jobs.c.id,
-            job_refusals.c.host == host,
-            job_refusals.c.until > now,
-        )
         query = (
             sa.select(jobs)
             .where(
-                jobs.c.state == JobState.QUEUED,
-                jobs.c.cancel_asked == sa.false(),
+                *_for_host(host, now),
                 jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
-                ~refused,
             )
             .order_by(jobs.c.priority, jobs.c.id)
             .limit(1)
@@ -181,27 +174,25 @@ class JobRepository:
             self._c.execute(job_refusals.insert().values(row))
 
     def next_due(self, host: str, now: datetime) -> datetime | None:
-        """When the next job is to be tried again that rests after a trouble; None if none does."""
-        refused = sa.exists().where(
-            job_refusals.c.job_id == jobs.c.id,
-            job_refusals.c.host == host,
-            job_refusals.c.until > now,
-        )
-        query = sa.select(sa.func.min(jobs.c.not_before)).where(
-            jobs.c.state == JobState.QUEUED,
-            jobs.c.cancel_asked == sa.false(),
-            jobs.c.not_before > now,
-            ~refused,
-        )
+        """When the next job is to be tried again that rests after a trouble, or may be already.
+
+        None if there is none.
+        """
+        query = sa.select(sa.func.min(jobs.c.not_before)).where(*_for_host(host, now))
         found: datetime | None = self._c.execute(query).scalar_one()
         return found
+
+    def waits_for(self, host: str, now: datetime) -> bool:
+        """Whether a job waits in the queue that this host may have, now or after a rest."""
+        query = sa.select(jobs.c.id).where(*_for_host(host, now)).limit(1)
+        return self._c.execute(query).first() is not None
 
     def to_undo(self) -> list[Job]:
         """Jobs that did not succeed, and of which a sink may still hold rows."""
         query = sa.select(jobs).where(
             jobs.c.undo == sa.true(), jobs.c.state.in_((JobState.FAILED, JobState.CANCELLED))
         )
-        return [_job(row) for row in self._c.execute(query).mappings()]
+        return [_job(row) for row in self._c.execute(query.order_by(jobs.c.id)).mappings()]
 
     def undone(self, job_id: JobId) -> None:
         """Record that no sink holds rows of a job that did not succeed."""
@@ -213,7 +204,7 @@ class JobRepository:
         With `expired_at` of these only those whose lease had run out then, locked, so that no two
         programs take back the same one.
         """
-        query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE))
+        query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE)).order_by(jobs.c.id)
         if expired_at is not None:
             query = _locked(query.where(jobs.c.lease_until < expired_at))
         return [
@@ -356,6 +347,16 @@ class JobRepository:
             .order_by(job_events.c.id)
         )
         return [(at, message) for at, message in self._c.execute(query)]
+
+
+def _for_host(host: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds for a queued job that a host may have."""
+    refused = sa.exists().where(
+        job_refusals.c.job_id == jobs.c.id,
+        job_refusals.c.host == host,
+        job_refusals.c.until > now,
+    )
+    return (jobs.c.state == JobState.QUEUED, jobs.c.cancel_asked == sa.false(), ~refused)
 
 
 def _locked(query: sa.Select[Any]) -> sa.Select[Any]:

@@ -1,7 +1,7 @@
 """Tables that live in a database elsewhere, seen as those of the catalog are: the same views and exports.
 
-`ServerReader` stands where `CatalogReader` stands. What differs from one database to another is small, and
-is all in two parts that are named here and written elsewhere (`postgres`, `sqlserver`): a `ServerDialect`,
+`SinkReader` stands where `CatalogReader` stands. What differs from one database to another is small, and
+is all in two parts that are named here and written elsewhere (`postgres`, `sqlserver`): a `DatabaseDialect`,
 which makes statements and does nothing, and a `Connection`, which runs them.
 
 How pages stay fast and where they are. PostgreSQL tells each row's place; the places of a view's rows are
@@ -23,7 +23,7 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -37,17 +37,22 @@ from casparian.catalog.reader import Reader, ResultView, TableView, View, first_
 from casparian.catalog.rows import BATCH_ROWS, Rows
 from casparian.catalog.selection import shaped
 from casparian.catalog.session import interrupting
-from casparian.catalog.statements import Checked, Language, check_query
+from casparian.domain.contracts import LINEAGE, QUARANTINE
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem
 from casparian.domain.results import QUARANTINE_SUFFIX, ColumnInfo, Sort, TableInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from casparian.catalog.statements import Checked
     from casparian.domain.addresses import Address
     from casparian.domain.cancel import CancelToken
+    from casparian.domain.contracts import Column
     from casparian.domain.results import Filter, ViewSpec
+
+ContractOf: TypeAlias = "Callable[[str, str], Iterable[ColumnInfo | Column]]"
+"""Gives the columns that a table, by schema and name, has by its contract."""
 
 # The stubs know only some of the overloads.
 pc: Any = pyarrow.compute
@@ -65,8 +70,14 @@ _BEFORE_ALL = {
 """4714 BC, where PostgreSQL's calendar begins; what comes before is its infinity."""
 
 
+def no_contract(schema: str, table: str) -> Iterable[ColumnInfo]:
+    """What is said of a table where no contract is known."""
+    del schema, table
+    return ()
+
+
 class Reading(NamedTuple):
-    """How a column of a server is read."""
+    """How a column of a database is read."""
 
     word: str
     form: str = "{}"
@@ -76,19 +87,26 @@ class Reading(NamedTuple):
 
 
 class Described(NamedTuple):
-    """A column as the server describes it."""
+    """A column as the database describes it."""
 
     name: str
     type: str
     modifier: int | None = None
 
 
-class ServerDialect(Dialect):
-    """The SQL of one kind of server: pure functions that make statements."""
+class DatabaseDialect(Dialect):
+    """The SQL of one kind of database: pure functions that make statements."""
 
-    language: Language
     tie: str = ""
     """What settles the order of rows that even have the same lineage."""
+
+    @abstractmethod
+    def check(self, sql: str) -> Checked:
+        """Return the statement, if it may run.
+
+        Raises:
+            UserProblem: it may not.
+        """
 
     @abstractmethod
     def name(self, identifier: str) -> str:
@@ -98,12 +116,16 @@ class ServerDialect(Dialect):
     def readable(self, identifier: str) -> str:
         """An identifier as people write it: quoted only where it must be."""
 
+    def readable_table(self, info: TableInfo) -> str:
+        """A table as people write it, who look at its workspace."""
+        return self.readable(info.name)
+
     @abstractmethod
     def reading(self, described: Described, *, told: str | None = None) -> Reading:
         """How a column is read.
 
         Args:
-            described: by the server.
+            described: by the database.
             told: for a column of a table of ours, the type that its comment tells; it may be empty.
         """
 
@@ -146,10 +168,10 @@ class ServerDialect(Dialect):
 
 
 class Connection(ABC):
-    """One connection to a server, for one thread at a time."""
+    """One connection to a database, for one thread at a time."""
 
     @abstractmethod
-    def begin(self, schema: str) -> None:
+    def begin(self, schema: str, cancel: CancelToken | None) -> None:
         """Begin a transaction that changes nothing, where names are looked up in a schema, if given."""
 
     @abstractmethod
@@ -181,11 +203,18 @@ class Connection(ABC):
         """The sentence for an error of the driver; None for any other error."""
 
 
-class Server:
-    """Connections to one server; those that are at rest are closed when the last holder lets go."""
+class Database:
+    """Connections to one database; those that are at rest are closed when the last holder lets go."""
 
-    def __init__(self, dialect: ServerDialect, connect: Callable[[], Connection]) -> None:
+    def __init__(
+        self,
+        dialect: DatabaseDialect,
+        connect: Callable[[], Connection],
+        *,
+        idle_kept: int = _IDLE_KEPT,
+    ) -> None:
         self.dialect = dialect
+        self._idle_kept = idle_kept
         self._connect = connect
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -219,8 +248,8 @@ class Server:
         """Run a query, and give its rows as they come.
 
         Raises:
-            CasparianError: what the server or the way to it has against it; `Cancelled` within a moment
-                of the wish, when the server has stopped.
+            CasparianError: what the database or the way to it has against it; `Cancelled` within a moment
+                of the wish, when the database has stopped.
         """
         with self.at_work(schema, cancel) as connection:
             for batch in connection.stream(sql, values, rows):
@@ -246,7 +275,7 @@ class Server:
             cancel.check()
         self.hold()
         try:
-            connection = self._begun(schema)
+            connection = self._begun(schema, cancel)
             clean = False
             try:
                 with interrupting(connection.cancel, cancel):
@@ -268,14 +297,14 @@ class Server:
         finally:
             self.release()
 
-    def _begun(self, schema: str) -> Connection:
+    def _begun(self, schema: str, cancel: CancelToken | None) -> Connection:
         """A connection in a transaction: one at rest, if it is still alive."""
         while True:
             with self._lock:
                 known = self._idle.pop() if self._idle else None
             connection = known or self._connect()
             try:
-                connection.begin(schema)
+                connection.begin(schema, cancel)
             except Exception as error:
                 connection.close()
                 if known is not None:
@@ -294,7 +323,7 @@ class Server:
             except Exception:  # noqa: BLE001  (whatever it is, the connection is of no use any more)
                 clean = False
         with self._lock:
-            keep = clean and len(self._idle) < _IDLE_KEPT and self._holders > 0
+            keep = clean and len(self._idle) < self._idle_kept and self._holders > 0
             if keep:
                 self._idle.append(connection)
         if not keep:
@@ -302,10 +331,10 @@ class Server:
 
 
 @dataclass(frozen=True)
-class ServerRows(Rows):
-    """The rows of a table on a server, narrowed and ordered, or those of a query."""
+class SinkRows(Rows):
+    """The rows of a table of a database, narrowed and ordered, or those of a query."""
 
-    server: Server
+    database: Database
     columns: tuple[ColumnInfo, ...]
     places: tuple[str, ...]
     known: tuple[ColumnInfo, ...]
@@ -374,7 +403,7 @@ class ServerRows(Rows):
             sql = (
                 f"SELECT {self._forms(named)} FROM {self.source}{self.where} ORDER BY {self.order}"
             )
-        batches = self.server.stream(
+        batches = self.database.stream(
             sql,
             self.values,
             schema=self.schema,
@@ -391,8 +420,8 @@ class ServerRows(Rows):
 
     @override
     def count(self, cancel: CancelToken | None) -> int:
-        counted = self.server.dialect.counted()
-        rows = self.server.table(
+        counted = self.database.dialect.counted()
+        rows = self.database.table(
             f"SELECT {counted} AS n FROM {self.source}{self.where}",
             self.values,
             schema=self.schema,
@@ -411,9 +440,9 @@ class ServerRows(Rows):
         order = self.back if backwards else self.order
         sql = f"SELECT {self.key} AS k FROM {self.source}{self.where} ORDER BY {order}"
         if limit:
-            sql += self.server.dialect.part(*limit)
+            sql += self.database.dialect.part(*limit)
         found = 0
-        batches = self.server.stream(
+        batches = self.database.stream(
             sql,
             self.values,
             schema=self.schema,
@@ -433,9 +462,9 @@ class ServerRows(Rows):
     ) -> pa.Table:
         if not keys:
             return shaped(None, self.columns)
-        found = self.server.table(
+        found = self.database.table(
             f"SELECT {self.key} AS k, {self._shown(clip)} FROM {self.source}"
-            f" WHERE {self.server.dialect.of_keys(keys)}",
+            f" WHERE {self.database.dialect.of_keys(keys)}",
             schema=self.schema,
             cancel=cancel,
         )
@@ -448,9 +477,9 @@ class ServerRows(Rows):
 
     @override
     def at(self, offset: int, limit: int, clip: int | None, cancel: CancelToken | None) -> pa.Table:
-        rows = self.server.table(
+        rows = self.database.table(
             f"SELECT {self._shown(clip)} FROM {self.source}{self.where}"
-            f" ORDER BY {self.order}{self.server.dialect.part(offset, limit)}",
+            f" ORDER BY {self.order}{self.database.dialect.part(offset, limit)}",
             self.values,
             schema=self.schema,
             cancel=cancel,
@@ -459,8 +488,8 @@ class ServerRows(Rows):
 
     @override
     def values_of(self, column: str, info: TableInfo, cancel: CancelToken | None) -> set[str]:
-        name = self.server.dialect.name
-        rows = self.server.table(
+        name = self.database.dialect.name
+        rows = self.database.table(
             f"SELECT DISTINCT {name(column)} AS v FROM {name(info.schema)}.{name(info.name)}",
             cancel=cancel,
         )
@@ -468,11 +497,11 @@ class ServerRows(Rows):
 
     @override
     def hold(self) -> None:
-        self.server.hold()
+        self.database.hold()
 
     @override
     def release(self) -> None:
-        self.server.release()
+        self.database.release()
 
     def _forms(self, named: Sequence[int]) -> str:
         return ", ".join(f"{self.forms[at]} AS c{at}" for at in named)
@@ -482,7 +511,7 @@ class ServerRows(Rows):
         for column, place in zip(self.columns, self.places, strict=True):
             form = self.forms[int(place[1:])]
             if clip is not None and column.type in {"string", "json", "binary"}:
-                form = self.server.dialect.clipped(column.type, form, clip)
+                form = self.database.dialect.clipped(column.type, form, clip)
             parts.append(f"{form} AS {place}")
         return ", ".join(parts)
 
@@ -495,18 +524,27 @@ class ServerRows(Rows):
         )
 
 
-class ServerReader(Reader):
-    """Reads tables of a sink on a server; safe to use from any thread.
+class SinkReader(Reader):
+    """Reads tables of a sink that is a database; safe to use from any thread.
 
     Args:
-        server: where they are; see `open_server`.
+        database: where they are; see `open_reader`.
         address: the same, without a password.
         temp_dir: for row keys.
+        contract: gives the columns that a table has by its contract, if any; see `open_reader`.
     """
 
-    def __init__(self, server: Server, address: Address, temp_dir: Path) -> None:
+    def __init__(
+        self,
+        database: Database,
+        address: Address,
+        temp_dir: Path,
+        contract: ContractOf = no_contract,
+    ) -> None:
         self.address = address
-        self._server, self._temp = server, temp_dir
+        self._contract = contract
+        self._database, self._temp = database, temp_dir
+        self._schema = "main" if address.path else address.schema
         self._lock = threading.Lock()
         self._tables: tuple[TableInfo, ...] | None = None
         self._readings: dict[tuple[str, str], tuple[Reading, ...]] = {}
@@ -525,7 +563,7 @@ class ServerReader(Reader):
         """What can be queried, by schema and name, with the rows that each has now.
 
         Raises:
-            CasparianError: the server cannot be reached, or refuses.
+            CasparianError: the database cannot be reached, or refuses.
         """
         return list(self._listed())
 
@@ -540,15 +578,16 @@ class ServerReader(Reader):
         """Run one SELECT, or plain EXPLAIN of one, and keep up to *cap* of its rows.
 
         Raises:
-            UserProblem: not allowed, or wrong; the detail holds the server's `LINE n:` and caret.
-            EnvironmentProblem: the server cannot be reached, or is out of something.
+            UserProblem: not allowed, or wrong; the detail holds the database's `LINE n:` and caret.
+            EnvironmentProblem: the database cannot be reached, or is out of something.
             Cancelled: it was.
         """
-        checked = check_query(sql, self._server.dialect.language)
-        schema = schema or self.address.schema
+        checked = self._database.dialect.check(sql)
+        schema = schema or self._schema
+        self._refuse_others(checked, schema)
         started = time.monotonic()
         if checked.is_explain:
-            with self._server.at_work(schema, cancel) as connection:
+            with self._database.at_work(schema, cancel) as connection:
                 rows, truncated = connection.explain(checked.sql), False
             columns = tuple(ColumnInfo(name, "string") for name in rows.column_names)
             rows = shaped(rows, columns)
@@ -569,10 +608,11 @@ class ServerReader(Reader):
         if not isinstance(what, str):
             yield self._of_table(what, cancel)
             return
-        checked = check_query(what, self._server.dialect.language)
+        checked = self._database.dialect.check(what)
         if checked.is_explain:
             raise UserProblem("EXPLAIN has no rows to keep", hint="Leave EXPLAIN away")
-        schema = schema or self.address.schema
+        schema = schema or self._schema
+        self._refuse_others(checked, schema)
         selection, loose = self._of_query(checked, schema, cancel)
         selection = replace(selection, tables=self._named(checked, schema))
         if loose:
@@ -590,9 +630,9 @@ class ServerReader(Reader):
         search: str = "",
         sort: Sequence[Sort] = (),
     ) -> str:
-        dialect = self._server.dialect
+        dialect = self._database.dialect
         return narrowed(
-            check_query(sql, dialect.language).sql,
+            dialect.check(sql).sql,
             columns,
             dialect.readable,
             filters=filters,
@@ -603,15 +643,15 @@ class ServerReader(Reader):
 
     @override
     def functions(self) -> list[str]:
-        rows = self._server.table(self._server.dialect.functions())
+        rows = self._database.table(self._database.dialect.functions())
         return [str(one) for one in rows.column(0).to_pylist()]
 
     @override
     def close(self) -> None:
-        """Let go of the server; views that are open work until they are closed."""
+        """Let go of the database; views that are open work until they are closed."""
         if not self._closed.is_set():
             self._closed.set()
-            self._server.release()
+            self._database.release()
 
     def _listed(self) -> tuple[TableInfo, ...]:
         with self._lock:
@@ -627,17 +667,17 @@ class ServerReader(Reader):
     def _read_tables(
         self,
     ) -> tuple[tuple[TableInfo, ...], dict[tuple[str, str], tuple[Reading, ...]]]:
-        dialect = self._server.dialect
+        dialect = self._database.dialect
         sql, values = dialect.tables(self.address.schema)
         columns: dict[tuple[str, str], list[ColumnInfo]] = {}
         readings: dict[tuple[str, str], list[Reading]] = {}
-        for line in self._server.table(sql, values).to_pylist():
+        for line in self._database.table(sql, values).to_pylist():
             schema, table, name, kind, modifier, comment = line.values()
-            told, word, doc = _told(name, comment or "")
-            reading = dialect.reading(Described(name, kind, modifier), told=word)
-            columns.setdefault((schema, table), []).append(
-                ColumnInfo(name, reading.word, doc if told == name else f"{told}. {doc}".strip())
-            )
+            known = self._known(schema, table).get(name, ColumnInfo(name, ""))
+            told = _told(comment or "", known)
+            reading = dialect.reading(Described(name, kind, modifier), told=told.type)
+            doc = told.doc if told.name == name else f"{told.name}. {told.doc}".strip()
+            columns.setdefault((schema, table), []).append(ColumnInfo(name, reading.word, doc))
             readings.setdefault((schema, table), []).append(reading)
         rows = self._counted(list(columns))
         infos = tuple(
@@ -652,8 +692,15 @@ class ServerReader(Reader):
         )
         return infos, {one: tuple(found) for one, found in readings.items()}
 
+    def _known(self, schema: str, table: str) -> dict[str, ColumnInfo]:
+        """The columns of a table as its contract has them, where that is known."""
+        fixed = (*LINEAGE, *(QUARANTINE if table.endswith(QUARANTINE_SUFFIX) else ()))
+        columns = {one.name: ColumnInfo(one.name, one.type, one.doc) for one in fixed}
+        given = self._contract(schema, table)
+        return {one.name: ColumnInfo(one.name, one.type, one.doc) for one in given} | columns
+
     def _counted(self, tables: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
-        dialect = self._server.dialect
+        dialect = self._database.dialect
         counted: dict[tuple[str, str], int] = {}
         for start in range(0, len(tables), _COUNTED_AT_ONCE):
             some = tables[start : start + _COUNTED_AT_ONCE]
@@ -662,7 +709,7 @@ class ServerReader(Reader):
                 f" FROM {dialect.name(schema)}.{dialect.name(table)}"
                 for at, (schema, table) in enumerate(some)
             )
-            for line in self._server.table(" UNION ALL ".join(parts)).to_pylist():
+            for line in self._database.table(" UNION ALL ".join(parts)).to_pylist():
                 counted[some[line["place"]]] = line["n"]
         return counted
 
@@ -673,9 +720,9 @@ class ServerReader(Reader):
                     return one, self._readings[one.schema, one.name]
         raise UserProblem(f"There is no table {spec.table}", hint="Look at the list of tables")
 
-    def _of_table(self, spec: ViewSpec, cancel: CancelToken | None = None) -> ServerRows:
+    def _of_table(self, spec: ViewSpec, cancel: CancelToken | None = None) -> SinkRows:
         info, readings = self._find(spec)
-        dialect = self._server.dialect
+        dialect = self._database.dialect
         by_name = {column.name: column for column in info.columns}
 
         def known(name: str) -> ColumnInfo:
@@ -704,7 +751,7 @@ class ServerReader(Reader):
         source = f"{dialect.name(info.schema)}.{dialect.name(info.name)}"
         key = dialect.key(source)
         wanted = ", ".join(dialect.readable(one.name) for one in columns) if spec.columns else "*"
-        statement = f"SELECT {wanted} FROM {dialect.readable(info.name)}"
+        statement = f"SELECT {wanted} FROM {dialect.readable_table(info)}"
         if shown:
             statement += f" WHERE {' AND '.join(shown)}"
         if spec.sort:
@@ -714,8 +761,8 @@ class ServerReader(Reader):
         sorts = tuple({one.column: one for one in reversed(sorts)}.values())[::-1]
         order = ordering(dialect, sorts, known, bound_place)
         back = ordering(dialect, sorts, known, bound_place, backwards=True)
-        rows = ServerRows(
-            self._server,
+        rows = SinkRows(
+            self._database,
             columns,
             tuple(f"c{info.columns.index(one)}" for one in columns),
             info.columns,
@@ -738,10 +785,10 @@ class ServerReader(Reader):
 
     def _of_query(
         self, checked: Checked, schema: str, cancel: CancelToken | None
-    ) -> tuple[ServerRows, list[int]]:
+    ) -> tuple[SinkRows, list[int]]:
         """What a query gives, and which of its columns are numbers of unknown digits."""
-        dialect = self._server.dialect
-        with self._server.at_work(schema, cancel) as connection:
+        dialect = self._database.dialect
+        with self._database.at_work(schema, cancel) as connection:
             described = connection.describe(checked.sql)
         if not described:
             raise UserProblem("The query gives no columns", hint="Name some behind SELECT")
@@ -750,8 +797,8 @@ class ServerReader(Reader):
             ColumnInfo(one.name, reading.word)
             for one, reading in zip(described, readings, strict=True)
         )
-        rows = ServerRows(
-            self._server,
+        rows = SinkRows(
+            self._database,
             columns,
             tuple(f"c{at}" for at in range(len(columns))),
             columns,
@@ -774,18 +821,31 @@ class ServerReader(Reader):
             and (one.schema == schema or one.schema.lower() in checked.names)
         )
 
+    def _refuse_others(self, checked: Checked, schema: str) -> None:
+        """Refuse a table that only the default workspace has, where the database would fall back to it."""
+        if not checked.bare or schema == self._schema:
+            return
+        tables = self._listed()
+        here = {one.name.casefold() for one in tables if one.schema == schema}
+        for one in tables:
+            if one.schema == self._schema and one.name.casefold() in checked.bare - here:
+                raise UserProblem(
+                    f"Table with name {one.name} does not exist in this workspace",
+                    f"The default workspace has one: {one.schema}.{one.name}",
+                )
+
     def _with_digits(
-        self, rows: ServerRows, loose: Sequence[int], checked: Checked, cancel: CancelToken | None
+        self, rows: SinkRows, loose: Sequence[int], checked: Checked, cancel: CancelToken | None
     ) -> tuple[ColumnInfo, ...]:
         """Ask how many digits the numbers of a whole result have, where their type does not tell."""
-        dialect = self._server.dialect
+        dialect = self._database.dialect
         names = ", ".join(f"c{at}" for at in range(len(rows.columns)))
         asked = ", ".join(
             f"{one} AS {kind}{at}"
             for at in loose
             for kind, one in zip("ab", dialect.digits(f"c{at}"), strict=True)
         )
-        found = self._server.table(
+        found = self._database.table(
             f"SELECT {asked} FROM (\n{checked.sql}\n) AS q({names})",
             schema=rows.schema,
             cancel=cancel,
@@ -797,28 +857,51 @@ class ServerReader(Reader):
         return tuple(columns)
 
 
-def open_server(
-    address: Address, temp_dir: Path, *, statement_timeout_s: float = 0
-) -> ServerReader:
-    """A reader of the tables of a sink on a server; connects when it is first asked.
+def open_reader(
+    address: Address,
+    temp_dir: Path,
+    *,
+    contract: ContractOf = no_contract,
+    memory_mb: int = 2048,
+    statement_timeout_s: float = 0,
+) -> SinkReader:
+    """A reader of the tables of a sink that is a database; connects when it is first asked.
 
     Args:
         address: of the sink, with the password.
         temp_dir: for row keys.
+        contract: gives the columns that a table (schema and name there) has by its contract, so that they
+            have the types and descriptions that the database itself does not know, such as JSON.
+        memory_mb: what queries of a file may use together.
         statement_timeout_s: how long the server may work at one batch; 0 for as long as it takes.
     """
     # Each brings its driver along, which takes a while to load.
-    if address.scheme == "postgres":
-        from casparian.catalog.postgres import Postgres, PostgresConnection
+    match address.scheme:
+        case "postgres":
+            from casparian.catalog.postgres import Postgres, PostgresConnection
 
-        server = Server(Postgres(), lambda: PostgresConnection(address, statement_timeout_s))
-    else:
-        raise UserProblem(f"Tables of {address.scheme} are not read this way")
-    return ServerReader(server, address.with_password(None), temp_dir)
+            database = Database(
+                Postgres(), lambda: PostgresConnection(address, statement_timeout_s)
+            )
+        case "duckdb" if address.path is not None:
+            from casparian.catalog.duckfile import DuckFile, FileConnection, FileSharing
+
+            sharing = FileSharing(address.path, memory_mb)
+            # Nothing is kept at rest: that would keep the file from deliveries.
+            database = Database(DuckFile(), lambda: FileConnection(sharing), idle_kept=0)
+        case "sqlserver":
+            from casparian.catalog.sqlserver import SqlServer, SqlServerConnection
+
+            database = Database(
+                SqlServer(), lambda: SqlServerConnection(address, statement_timeout_s)
+            )
+        case _:
+            raise ValueError(f"{address.scheme} is not a database")
+    return SinkReader(database, address.with_password(None), temp_dir, contract)
 
 
 def of_ours(rows: pa.Table, columns: Sequence[ColumnInfo]) -> pa.Table:
-    """Give rows of a server the names and types of ours.
+    """Give rows of a database the names and types of ours.
 
     Raises:
         UserProblem: a value has no place in them, such as the infinity of a date.
@@ -877,13 +960,13 @@ def _evaluating() -> Iterator[
         connection.close()
 
 
-def _told(name: str, comment: str) -> tuple[str, str, str]:
+def _told(comment: str, known: ColumnInfo) -> ColumnInfo:
     """What a sink's comment on a column tells: its name in the contract, its type, and what it holds."""
-    first, line, rest = comment.partition("\n")
+    name, line, rest = comment.partition("\n")
     if not line:
-        return name, "", comment
+        return known
     word, _, doc = rest.partition(". ")
-    return first, word, doc
+    return ColumnInfo(name, word, doc)
 
 
 def _is_quarantine(schema: str, table: str, among: dict[tuple[str, str], Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -12,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from casparian.catalog.elsewhere import open_reader
 from casparian.catalog.export import export
-from casparian.catalog.servers import open_server
 from casparian.domain.addresses import parse
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, UserProblem
@@ -60,14 +61,14 @@ PLAIN = (
 @pytest.fixture
 def reader(postgres, tmp_path):
     """A reader of an empty database, closed when the test is over."""
-    with_it = open_server(postgres, tmp_path / "tmp")
+    with_it = open_reader(postgres, tmp_path / "tmp")
     yield with_it
     with_it.close()
 
 
-@pytest.fixture(scope="module")
-def hard(postgres_server, tmp_path_factory):
-    """The same 500 rows of hard values in the catalog and on the server; nobody changes them."""
+@pytest.fixture(scope="module", params=["postgres", "duckdb"])
+def hard(request, tmp_path_factory):
+    """The same 500 rows of hard values in the catalog and in a sink; nobody changes them."""
     folder = tmp_path_factory.mktemp("hard")
     case, draw = Case(folder / "home"), random.Random(7)
     files = [
@@ -75,12 +76,33 @@ def hard(postgres_server, tmp_path_factory):
         for _ in range(2)
     ]
     case.add("hard", tuple((n, word) for n, (word, _) in VALUES.items()), *files, quarantined=3)
-    with postgres_server.database() as address:
+    with a_sink(request, folder) as address:
         put(address, case)
-        local, remote = case.reader(), open_server(address, folder / "tmp")
-        yield local, remote
+        local, remote = case.reader(), open_reader(address, folder / "tmp", contract=contract(case))
+        yield local, remote, schema_of(address)
         local.close()
         remote.close()
+
+
+@contextlib.contextmanager
+def a_sink(request, folder):
+    """The address of an empty sink of the kind that is asked for."""
+    if request.param == "duckdb":
+        yield parse(f"duckdb://{folder}/sink.duckdb", schemes=("duckdb",))
+        return
+    with request.getfixturevalue("postgres_server").database() as address:
+        yield address
+
+
+def contract(case):
+    """Tell the columns of a table by its contract."""
+    columns = {one.name: one.columns for one in case.tables}
+    return lambda schema, table: columns.get(table, ())
+
+
+def schema_of(address):
+    """Where the tables of the default workspace are."""
+    return "main" if address.path else SCHEMA
 
 
 @pytest.fixture
@@ -117,10 +139,10 @@ def _comparable(column):
 
 def both(readers, **wishes):
     """What the catalog shows, and what the server does."""
-    local, remote = readers
+    local, remote, schema = readers
     with (
         local.open(ViewSpec("main", "hard", **wishes)) as here,
-        remote.open(ViewSpec(SCHEMA, "hard", **wishes)) as there,
+        remote.open(ViewSpec(schema, "hard", **wishes)) as there,
     ):
         assert there.columns == here.columns
         assert there.page(0, 5).schema.equals(here.page(0, 5).schema, check_metadata=True)
@@ -132,9 +154,9 @@ def both(readers, **wishes):
 
 
 def test_tables_are_listed_with_their_types_and_rows(hard):
-    _, remote = hard
+    _, remote, schema = hard
     listed = [(one.schema, one.name, one.kind, one.rows) for one in remote.tables()]
-    assert listed == [(SCHEMA, "hard", "table", 500), (SCHEMA, "hard_quarantine", "quarantine", 3)]
+    assert listed == [(schema, "hard", "table", 500), (schema, "hard_quarantine", "quarantine", 3)]
     words = {one.name: one.type for one in remote.tables()[0].columns}
     assert {name: words[name] for name in VALUES} == {n: word for n, (word, _) in VALUES.items()}
 
@@ -235,8 +257,8 @@ def test_some_columns_may_be_shown_and_sorted_by_others(hard):
 
 
 def test_long_cells_are_cut_where_that_is_asked_for(hard):
-    _, remote = hard
-    with remote.open(ViewSpec(SCHEMA, "hard")) as view:
+    _, remote, schema = hard
+    with remote.open(ViewSpec(schema, "hard")) as view:
         page = view.page(0, 500, clip=2)
     assert max(len(one) for one in page.column("said").to_pylist()) == 2
     assert max(len(one) for one in page.column("bytes").to_pylist() if one is not None) == 2
@@ -244,7 +266,7 @@ def test_long_cells_are_cut_where_that_is_asked_for(hard):
 
 
 def test_the_equivalent_statement_gives_the_same_rows(hard):
-    _, remote = hard
+    _, remote, schema = hard
     wishes = {
         "filters": (
             Filter("instant", ">=", "2022-03-10"),
@@ -255,7 +277,7 @@ def test_the_equivalent_statement_gives_the_same_rows(hard):
         ),
         "sort": (Sort("c1"), Sort("_cf_file_id"), Sort("_cf_row")),
     }
-    with remote.open(ViewSpec(SCHEMA, "hard", **wishes)) as view:
+    with remote.open(ViewSpec(schema, "hard", **wishes)) as view:
         expected = table_of(view)
         with remote.query(view.sql) as again:
             assert table_of(again) == expected
@@ -330,7 +352,7 @@ def until_known(view):
 
 
 def test_a_query_gives_names_types_and_rows(hard):
-    _, remote = hard
+    _, remote, _ = hard
     with remote.query(
         "SELECT yes, count(*) AS n, sum(exact) AS s FROM hard GROUP BY 1 ORDER BY 1"
     ) as view:
@@ -467,7 +489,7 @@ def test_what_does_more_than_read_is_refused_and_changes_nothing(
 
 
 def test_a_result_is_narrowed_on_the_server(hard):
-    _, remote = hard
+    _, remote, _ = hard
     with remote.query('SELECT said, whole AS "order", exact FROM hard -- all') as view:
         sql = remote.narrowed(
             view.sql,
@@ -504,7 +526,7 @@ def test_a_cancelled_query_has_ended_on_the_server(reader, postgres, postgres_se
 
 
 def test_a_query_may_take_only_so_long(postgres, postgres_server, tmp_path):
-    reader = open_server(postgres, tmp_path, statement_timeout_s=0.2)
+    reader = open_reader(postgres, tmp_path, statement_timeout_s=0.2)
     with pytest.raises(UserProblem, match="longer than it may"):
         reader.query("SELECT pg_sleep(60)")
     reader.close()
@@ -515,7 +537,7 @@ def test_a_query_may_take_only_so_long(postgres, postgres_server, tmp_path):
 
 def test_a_dead_server_is_a_sentence(tmp_path):
     where = parse("postgres://u@127.0.0.1:1/d", schemes=("postgres",)).with_password("geheim")
-    reader = open_server(where, tmp_path)
+    reader = open_reader(where, tmp_path)
     with pytest.raises(EnvironmentProblem, match="nothing answers at that port") as raised:
         reader.tables()
     assert raised.value.retryable
@@ -523,10 +545,10 @@ def test_a_dead_server_is_a_sentence(tmp_path):
 
 
 def test_a_wrong_password_is_a_sentence_without_it(postgres, postgres_server, tmp_path):
-    right = open_server(postgres_server.guarded(postgres), tmp_path)
+    right = open_reader(postgres_server.guarded(postgres), tmp_path)
     assert right.tables() == []
     right.close()
-    wrong = open_server(postgres_server.guarded(postgres, password="secret-and-wrong"), tmp_path)
+    wrong = open_reader(postgres_server.guarded(postgres, password="secret-and-wrong"), tmp_path)
     with pytest.raises(UserProblem, match="login was refused") as raised:
         wrong.tables()
     assert "secret-and-wrong" not in f"{raised.value!r} {raised.value.__cause__}"
@@ -569,8 +591,8 @@ def test_a_closed_reader_keeps_open_views_alive(numbers):
 # Exports.
 
 
-@pytest.fixture
-def same(case, opened, postgres, postgres_server, reader):
+@pytest.fixture(params=["postgres", "duckdb"])
+def same(request, case, opened, tmp_path):
     """The table of every hard type, but for what a server has no place for, here and there."""
     columns = {name: one for name, one in HARD.items() if name != "parts"}
     rows = {
@@ -578,18 +600,21 @@ def same(case, opened, postgres, postgres_server, reader):
         for name, (_, some) in columns.items()
     }
     case.add("hard", tuple((name, word) for name, (word, _) in columns.items()), rows)
-    put(postgres, case)
-    return opened(), reader
+    with a_sink(request, tmp_path) as address:
+        put(address, case)
+        remote = open_reader(address, tmp_path / "tmp", contract=contract(case))
+        yield opened(), remote, schema_of(address)
+        remote.close()
 
 
 @pytest.mark.parametrize("fmt", ["csv", "jsonl", "json", "xlsx"])
 def test_exports_are_the_same_to_the_byte(same, tmp_path, fmt):
-    local, remote = same
+    local, remote, schema = same
     here = export(
         local, ViewSpec("main", "hard"), "main", tmp_path / f"here.{fmt}", fmt, about=about()
     )
     there = export(
-        remote, ViewSpec(SCHEMA, "hard"), SCHEMA, tmp_path / f"there.{fmt}", fmt, about=about()
+        remote, ViewSpec(schema, "hard"), schema, tmp_path / f"there.{fmt}", fmt, about=about()
     )
     assert there.path.read_bytes() == here.path.read_bytes()
     assert there.rows == 3
@@ -597,10 +622,10 @@ def test_exports_are_the_same_to_the_byte(same, tmp_path, fmt):
 
 
 def test_a_parquet_export_holds_the_same_table(same, tmp_path):
-    local, remote = same
-    spec, name = ViewSpec("main", "hard"), ViewSpec(SCHEMA, "hard")
+    local, remote, schema = same
+    spec, name = ViewSpec("main", "hard"), ViewSpec(schema, "hard")
     here = export(local, spec, "main", tmp_path / "here.parquet", "parquet", about=about())
-    there = export(remote, name, SCHEMA, tmp_path / "there.parquet", "parquet", about=about())
+    there = export(remote, name, schema, tmp_path / "there.parquet", "parquet", about=about())
     first, second = pq.read_table(here.path), pq.read_table(there.path)
     assert second.schema.equals(first.schema, check_metadata=True)
     for here, there in zip(first.columns, second.columns, strict=True):
@@ -608,7 +633,7 @@ def test_a_parquet_export_holds_the_same_table(same, tmp_path):
 
 
 def test_a_filtered_and_sorted_export_is_the_same(hard, tmp_path):
-    local, remote = hard
+    local, remote, schema = hard
     wishes = {
         "filters": (Filter("whole", "not null"),),
         "sort": (Sort("said"), Sort("whole", True)),
@@ -618,15 +643,15 @@ def test_a_filtered_and_sorted_export_is_the_same(hard, tmp_path):
         local, ViewSpec("main", "hard", **wishes), "main", tmp_path / "a.csv", "csv", about=about()
     )
     there = export(
-        remote, ViewSpec(SCHEMA, "hard", **wishes), SCHEMA, tmp_path / "b.csv", "csv", about=about()
+        remote, ViewSpec(schema, "hard", **wishes), schema, tmp_path / "b.csv", "csv", about=about()
     )
     assert there.path.read_bytes() == here.path.read_bytes()
 
 
 def test_a_query_is_exported_whole_with_its_sources(hard, tmp_path):
-    _, remote = hard
+    _, remote, schema = hard
     sql = 'SELECT said, sum(exact) AS total FROM hard GROUP BY said ORDER BY said COLLATE "C"'
-    done = export(remote, sql, SCHEMA, tmp_path / "q.jsonl", "jsonl", about=about())
+    done = export(remote, sql, schema, tmp_path / "q.jsonl", "jsonl", about=about())
     lines = [json.loads(one) for one in done.path.read_text().splitlines()]
     assert len(lines) == len(VALUES["said"][1])
     assert isinstance(lines[0]["total"], float | int)
