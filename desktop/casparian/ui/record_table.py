@@ -96,6 +96,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
         self.columns = tuple(columns)
         self.key = key
         self._rows: list[R] = []
+        self._row_by_key: dict[Hashable, int] = {}
 
     def replace(self, rows: Sequence[R]) -> None:
         """Show these rows; if they are the same things as before, only what changed is redrawn."""
@@ -109,6 +110,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
             return
         self.beginResetModel()
         self._rows = new
+        self._row_by_key = {self.key(new[at]): at for at in reversed(range(len(new)))}
         self.endResetModel()
 
     def record(self, row: int) -> R | None:
@@ -117,7 +119,7 @@ class RecordModel(QAbstractTableModel, Generic[R]):
 
     def row_of(self, key: Hashable) -> int:
         """The row of a thing, or -1."""
-        return next((n for n, row in enumerate(self._rows) if self.key(row) == key), -1)
+        return self._row_by_key.get(key, -1)
 
     def put(self, row: int, record: R) -> None:
         """Show another state of the thing in a row."""
