@@ -212,8 +212,10 @@ class Database:
         connect: Callable[[], Connection],
         *,
         idle_kept: int = _IDLE_KEPT,
+        closing: Callable[[], None] = lambda: None,
     ) -> None:
         self.dialect = dialect
+        self._closing = closing
         self._idle_kept = idle_kept
         self._connect = connect
         self._lock = threading.Lock()
@@ -231,10 +233,12 @@ class Database:
         """Let go; the last one to do so closes what is at rest."""
         with self._lock:
             self._holders -= 1
-            over = self._idle if self._holders == 0 else []
-            self._idle = [] if over else self._idle
+            is_last = self._holders == 0
+            over, self._idle = (self._idle, []) if is_last else ([], self._idle)
         for one in over:
             one.close()
+        if is_last:
+            self._closing()
 
     def stream(
         self,
@@ -888,7 +892,12 @@ def open_reader(
 
             sharing = FileSharing(address.path, memory_mb)
             # Nothing is kept at rest: that would keep the file from deliveries.
-            database = Database(DuckFile(), lambda: FileConnection(sharing), idle_kept=0)
+            database = Database(
+                DuckFile(),
+                lambda: FileConnection(sharing),
+                idle_kept=0,
+                closing=sharing.close,
+            )
         case "sqlserver":
             from casparian.catalog.sqlserver import SqlServer, SqlServerConnection
 
