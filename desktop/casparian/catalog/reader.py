@@ -522,7 +522,7 @@ class _Keys:
             Offset and count, and whether they are counted from the end; None if it lies between.
         """
         selection = self._selection
-        if not selection.is_sorted:
+        if not selection.has_quick_ends:
             return None
         if offset + limit <= _TOP_ROWS:
             return (offset, limit), False
