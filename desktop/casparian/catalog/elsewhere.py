@@ -33,7 +33,15 @@ from typing_extensions import override
 from casparian.catalog.conditions import Bound, Written, condition, ordering, searching
 from casparian.catalog.dialects import Dialect
 from casparian.catalog.narrowing import narrowed
-from casparian.catalog.reader import Reader, ResultView, TableView, View, first_rows
+from casparian.catalog.reader import (
+    FIRST_ROWS,
+    Reader,
+    ResultView,
+    Spelling,
+    TableView,
+    View,
+    first_rows,
+)
 from casparian.catalog.rows import BATCH_ROWS, Rows
 from casparian.catalog.selection import shaped
 from casparian.catalog.session import interrupting
@@ -100,6 +108,8 @@ class DatabaseDialect(Dialect):
 
     tie: str = ""
     """What settles the order of rows that even have the same lineage."""
+    first_rows: str = FIRST_ROWS
+    """See `Spelling`."""
 
     @abstractmethod
     def check(self, sql: str) -> Checked:
@@ -573,8 +583,8 @@ class SinkReader(Reader):
         return list(self._listed())
 
     @override
-    def open(self, spec: ViewSpec) -> View:
-        return TableView(self._of_table(spec))
+    def open(self, spec: ViewSpec, cancel: CancelToken | None = None) -> View:
+        return TableView(self._of_table(spec, cancel))
 
     @override
     def query(
@@ -650,6 +660,12 @@ class SinkReader(Reader):
     def functions(self) -> list[str]:
         rows = self._database.table(self._database.dialect.functions())
         return [str(one) for one in rows.column(0).to_pylist()]
+
+    @override
+    def spelling(self) -> Spelling:
+        dialect = self._database.dialect
+        dialect.readable("a")  # which may have to read the keywords, once
+        return Spelling(dialect.readable, dialect.readable_table, dialect.first_rows)
 
     @override
     def close(self) -> None:
