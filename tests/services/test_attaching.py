@@ -472,15 +472,18 @@ def test_what_is_left_alone_outlives_the_next_start(hostile_services, case, run,
 
 def test_the_real_evidence_comes_back_whole(services, evidence, run, settings):
     run(services, evidence)
-    before = shown(services)
+    before, read = shown(services), counts(services)
     services.close()
     settings.state_path.unlink()
     again = open_services(settings)
 
-    again.attacher.attach()
+    attached = again.attacher.attach()
 
     assert shown(again) == before
-    # What could not be read leaves no Parquet file that could tell of it.
-    failed = [one for one in run(again, evidence).plan.decisions if one.runs]
-    assert [one.file.path for one in failed] == []
+    assert attached.left_alone == ()
+    # What could not be read left no Parquet file that could tell of it.
+    failed = {path for path, (status, *_) in read.items() if status == "failed"}
+    assert {one.file.path for one in run(again, evidence).plan.decisions if one.runs} == failed
+    assert counts(again) == read
+    assert shown(again) == before
     again.close()

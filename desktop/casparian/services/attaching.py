@@ -6,11 +6,9 @@ that come workspaces, contracts, sources, files, jobs, outputs and materializati
 so that a scan of the same evidence finds everything done. Sources come back as removed ones: nothing is
 looked at until the user adds them again, and then they take up where they were.
 
-Which rows counted is not written in the files; it follows from them by the rules of `committing`:
+Which rows counted is not written in the files. Of one job it follows as `testimony` says, and of several
+by the rules of `committing`:
 
-    an attempt     of one job that was read twice, the later reading counts
-    a copy         of two files with rows of the same evidence by one job, the one that has fewer files of
-                   evidence was made from the other, and what it lacks had left
     content        of two jobs of a parser that read the same content, the newer one's rows count
     change         of a file of evidence that changed, the rows of what it held last count
 
@@ -22,15 +20,11 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, TypeAlias
-
-import msgspec
+from typing import TYPE_CHECKING, TypeAlias
 
 from casparian import parsers
-from casparian.domain.contracts import Column
 from casparian.domain.errors import CasparianError
 from casparian.domain.events import WorkspacesChanged
 from casparian.domain.evidence import (
@@ -44,35 +38,26 @@ from casparian.domain.evidence import (
 from casparian.domain.ids import FileId, JobId, OutputId, ScanId, SourceId, new_id
 from casparian.domain.jobs import Job, JobFile, JobFileState, JobState
 from casparian.domain.lineage import materialization_key, schema_hash
-from casparian.domain.results import QUARANTINE_SUFFIX
 from casparian.services.committing import Committer, fits, sentences, target_key, widened
 from casparian.services.sinks import Place, is_parquet
+from casparian.services.testimony import NOWHERE, FoundJob, heard, joined, lacking
 from casparian.state.outputs import Materialization, OutputFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from casparian.domain.contracts import Column
     from casparian.domain.events import EventBus
     from casparian.domain.evidence import Workspace
     from casparian.domain.ids import WorkspaceId
     from casparian.services.catalog import CatalogService
     from casparian.services.reading import Target
     from casparian.services.sinks import Sinks
+    from casparian.services.testimony import Evidence, Piece
     from casparian.services.workspaces import WorkspaceService
     from casparian.settings import Settings
     from casparian.state.database import Store, UnitOfWork
     from casparian.state.outputs import TableContract
-
-NOWHERE = b"(where it lay is not recorded)"
-"""The source of files whose lineage does not say where they lay; no real path is like it."""
-
-_COPY_NAME = 36 + 1 + 36
-"""Characters of the name of a copy: the job that made it, and an id of its own."""
-
-_Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f-]{36}$")]
-_Hash: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
-_Instant: TypeAlias = Annotated[int, msgspec.Meta(ge=0, lt=253_402_300_800_000_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,131 +109,6 @@ class Attachment:
         if self.left_alone:
             told.append(f"{len(self.left_alone):,} other files are left alone.")
         return " ".join(told)
-
-
-class _Evidence(msgspec.Struct, frozen=True):
-    """What a Parquet file says of a file of evidence; see `worker.parts.file_facts`."""
-
-    file_id: _Id
-    source_hash: _Hash
-    path: str
-    size_bytes: _Count
-    accepted: _Count
-    quarantined: _Count
-    source: str = ""
-    absolute: str = ""
-    mtime_ns: int = 0
-    read: _Count | None = None
-    notes: list[str] = msgspec.field(default_factory=list)
-
-    @property
-    def root(self) -> bytes:
-        return self.source.encode("utf-8", "surrogateescape") or NOWHERE
-
-    @property
-    def is_folder(self) -> bool:
-        return not self.source or self.source != self.absolute
-
-    @property
-    def relative(self) -> bytes:
-        """Its path within the source."""
-        if not self.source or self.source == self.absolute:
-            return self.path.encode("utf-8", "backslashreplace")
-        return self.absolute[len(self.source.rstrip("/")) + 1 :].encode("utf-8", "surrogateescape")
-
-
-class _Said(msgspec.Struct, frozen=True):
-    """What a Parquet file says of itself."""
-
-    job_id: _Id
-    parser: str
-    parser_version: str
-    artifact_hash: _Hash
-    output: str
-    layout: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{64})?$")]
-    quarantine: bool
-    columns: list[tuple[str, str, bool]]
-    processed_at_us: _Instant
-    files: list[_Evidence]
-    without_rows: list[_Evidence] = msgspec.field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class _Piece:
-    """A Parquet file that no output names."""
-
-    sink: str
-    path: str
-    folder: str
-    """Of its workspace."""
-    table: str
-    size_bytes: int
-    rows: int
-    said: _Said
-
-    @property
-    def target(self) -> Target:
-        return (self.said.output, self.said.layout)
-
-    @cached_property
-    def file_ids(self) -> frozenset[str]:
-        return frozenset(one.file_id for one in self.said.files)
-
-    @cached_property
-    def age(self) -> tuple[str, str, str, str]:
-        """Increases with the time at which it was made, among the files of one reading."""
-        name = self.path.rpartition("/")[2].removesuffix(".parquet")
-        return (name[37:] if len(name) == _COPY_NAME else "", name, self.sink, self.path)
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return tuple(Column(*one) for one in self.said.columns)
-
-
-@dataclass
-class _FoundJob:
-    """A job as its files tell of it."""
-
-    pieces: list[_Piece]
-    """Those that may count: of its last reading, and not copied since."""
-    replaced: list[_Piece]
-    left: set[str] = field(default_factory=set)
-    """Ids of files of evidence whose rows had left when a copy was made."""
-
-    @property
-    def said(self) -> _Said:
-        return self.pieces[0].said
-
-    @property
-    def id(self) -> JobId:
-        return JobId(self.said.job_id)
-
-    @property
-    def at(self) -> datetime:
-        return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=self.said.processed_at_us)
-
-    @cached_property
-    def counts(self) -> dict[tuple[Target, str], _Evidence]:
-        """By table and file of evidence: what counts, if it has not left."""
-        return {
-            (piece.target, one.file_id): one for piece in self.pieces for one in piece.said.files
-        }
-
-    @cached_property
-    def evidence(self) -> dict[str, list[_Evidence]]:
-        """Every file of evidence, with what it gave to each table; also those that gave nothing."""
-        every = {
-            (piece.target, one.file_id): one
-            for piece in (*self.replaced, *self.pieces)
-            for one in piece.said.files
-        }
-        found: dict[str, list[_Evidence]] = defaultdict(list)
-        for (_, file_id), one in every.items():
-            found[file_id].append(one)
-        for piece in (*self.pieces, *self.replaced):
-            for one in piece.said.without_rows:
-                found[one.file_id] = found[one.file_id] or [one]
-        return found
 
 
 class Attacher:
@@ -307,15 +167,15 @@ class Attacher:
         self._bus.publish(WorkspacesChanged())
         return told[0]
 
-    def _found(self) -> tuple[list[_FoundJob], tuple[Unattached, ...]]:
+    def _found(self) -> tuple[list[FoundJob], tuple[Unattached, ...]]:
         """The jobs that the store does not know, oldest first, and what cannot be told of."""
-        pieces: dict[str, list[_Piece]] = defaultdict(list)
+        pieces: dict[str, list[Piece]] = defaultdict(list)
         left_alone: list[Unattached] = []
         with self._store.read() as uow:
             folders = {one.folder for one in uow.evidence.workspaces(archived=True)}
             for sink, path in self._sinks.unrecorded(uow):
                 try:
-                    piece = self._piece(sink, path)
+                    piece = heard(self._sinks.parquet(sink), sink, path)
                 except CasparianError as error:
                     left_alone.append(Unattached(path, str(error)))
                 else:
@@ -323,7 +183,7 @@ class Attacher:
             # What a job left that is on record is its own affair: it did not come to count.
             for job_id in uow.jobs.known(pieces):
                 del pieces[job_id]
-        found: list[_FoundJob] = []
+        found: list[FoundJob] = []
         for _, group in sorted(pieces.items()):
             home = min({one.folder for one in group}, key=lambda one: (one not in folders, one))
             left_alone += [
@@ -331,91 +191,13 @@ class Attacher:
                 for one in group
                 if one.folder != home
             ]
-            job = _found_job([one for one in group if one.folder == home])
-            if reason := _lacking(job):
+            job = joined([one for one in group if one.folder == home])
+            if reason := lacking(job):
                 every = (*job.pieces, *job.replaced)
                 left_alone += [Unattached(one.path, reason) for one in every]
             else:
                 found.append(job)
         return found, tuple(sorted(left_alone, key=lambda one: one.path))
-
-    def _piece(self, key: str, path: str) -> _Piece:
-        """What a Parquet file says.
-
-        Raises:
-            CasparianError: it is damaged, not where an output would be, or does not say enough.
-        """
-        sink = self._sinks.parquet(key)
-        absolute = sink.absolute(path)
-        rows = sink.rows(absolute)
-        lineage = sink.lineage(path)
-        if not lineage:
-            raise CasparianError("It does not say where its rows come from")
-        try:
-            said = msgspec.convert(lineage, _Said)
-        except msgspec.ValidationError as error:
-            raise CasparianError(
-                "What it says of its rows is not understood", str(error)
-            ) from error
-        folder, _, rest = path.partition("/")
-        table, _, name = rest.rpartition("/")
-        suffix = QUARANTINE_SUFFIX if said.quarantine else ""
-        if not table or "/" in table or not name or not table.endswith(suffix):
-            raise CasparianError("It does not lie in the folder of a table")
-        if said.parser not in parsers.BUILTIN:
-            raise CasparianError(f"There is no parser {said.parser} any more")
-        counts = [one.quarantined if said.quarantine else one.accepted for one in said.files]
-        if rows != sum(counts):
-            raise CasparianError(f"It has {rows:,} rows", f"it should have {sum(counts):,}")
-        table = table.removesuffix(suffix)
-        return _Piece(key, path, folder, table, absolute.stat().st_size, rows, said)
-
-
-def _found_job(pieces: Sequence[_Piece]) -> _FoundJob:
-    """Tell what may count of a job from what was replaced by a later attempt or a copy."""
-    last = max(one.said.processed_at_us for one in pieces)
-    alike: dict[tuple[Target, bool], list[_Piece]] = defaultdict(list)
-    for one in sorted(pieces, key=lambda one: one.age):
-        if one.said.processed_at_us == last:
-            alike[one.target, one.said.quarantine].append(one)
-    counting: list[_Piece] = []
-    left: set[str] = set()
-    for group in alike.values():
-        kept = [one for one in group if not any(_replaces(other, one) for other in group)]
-        counting += kept
-        # What has left one table has left the others, where perhaps no copy tells of it.
-        left |= _file_ids(group) - _file_ids(kept)
-    return _FoundJob(counting, [one for one in pieces if one not in counting], left)
-
-
-def _file_ids(pieces: Iterable[_Piece]) -> set[str]:
-    return {one for piece in pieces for one in piece.file_ids}
-
-
-def _replaces(new: _Piece, old: _Piece) -> bool:
-    return new.file_ids <= old.file_ids and (new.file_ids < old.file_ids or new.age > old.age)
-
-
-def _lacking(job: _FoundJob) -> str:
-    """Why a job is not whole; empty if it is."""
-    there = {
-        (piece.target, file_id, piece.said.quarantine)
-        for piece in job.pieces
-        for file_id in piece.file_ids
-    }
-    read: dict[str, int] = defaultdict(int)
-    for (target, file_id), one in job.counts.items():
-        read[file_id] += one.accepted + one.quarantined
-        rows = {False: one.accepted, True: one.quarantined}
-        if file_id not in job.left and any(
-            count and (target, file_id, quarantine) not in there
-            for quarantine, count in rows.items()
-        ):
-            return f"Other rows that its job read from {one.path} are missing."
-    for (_, file_id), one in job.counts.items():
-        if file_id not in job.left and one.read not in {None, read[file_id]}:
-            return f"Other rows that its job read from {one.path} are missing, or in a database."
-    return ""
 
 
 class _Record:
@@ -430,13 +212,13 @@ class _Record:
         self._committer = committer
         self._now = datetime.now(UTC)
         self._made: list[str] = []
-        self._added: list[_FoundJob] = []
+        self._added: list[FoundJob] = []
         self._gone: set[tuple[str, str]] = set()
         """Job and file of evidence whose rows do not count."""
 
-    def add(self, found: Sequence[_FoundJob]) -> list[Materialization]:
+    def add(self, found: Sequence[FoundJob]) -> list[Materialization]:
         """Record jobs and what they did; return what is not to count of all that is on record then."""
-        by_folder: dict[str, list[_FoundJob]] = defaultdict(list)
+        by_folder: dict[str, list[FoundJob]] = defaultdict(list)
         known = self._uow.jobs.known(one.id for one in found)
         for one in found:
             if one.id not in known:
@@ -478,7 +260,7 @@ class _Record:
             left_alone=left_alone,
         )
 
-    def _add_to(self, workspace: Workspace, jobs: Sequence[_FoundJob]) -> list[Materialization]:
+    def _add_to(self, workspace: Workspace, jobs: Sequence[FoundJob]) -> list[Materialization]:
         evidence = _Places(self._uow, workspace.id, self._now)
         evidence.add(jobs)
         contracts = self._contracts(workspace.id, jobs)
@@ -518,7 +300,7 @@ class _Record:
                 yield one
 
     def _contracts(
-        self, workspace_id: WorkspaceId, jobs: Sequence[_FoundJob]
+        self, workspace_id: WorkspaceId, jobs: Sequence[FoundJob]
     ) -> dict[tuple[str, Target], TableContract]:
         """The contract of every table that the jobs wrote to, by parser and target."""
         before = {
@@ -546,7 +328,7 @@ class _Record:
             made |= {(parser.name, target): contract for target, contract in resolved.items()}
         return made
 
-    def _add_job(self, workspace_id: WorkspaceId, job: _FoundJob) -> None:
+    def _add_job(self, workspace_id: WorkspaceId, job: FoundJob) -> None:
         said, evidence = job.said, job.evidence
         results = []
         for file_id, tables in evidence.items():
@@ -590,10 +372,10 @@ class _Record:
     def _add_outputs(
         self,
         workspace_id: WorkspaceId,
-        job: _FoundJob,
+        job: FoundJob,
         contracts: Mapping[tuple[str, Target], TableContract],
     ) -> None:
-        def row(piece: _Piece) -> OutputFile:
+        def row(piece: Piece) -> OutputFile:
             return OutputFile(
                 id=OutputId(new_id()),
                 workspace_id=workspace_id,
@@ -614,7 +396,7 @@ class _Record:
 
 
 def _of_version(
-    piece: _Piece, ours: tuple[Column, ...], before: TableContract | None
+    piece: Piece, ours: tuple[Column, ...], before: TableContract | None
 ) -> tuple[Column, ...]:
     """The columns of a table that follows no layout.
 
@@ -631,7 +413,7 @@ def _of_version(
 
 def _materialized(
     workspace_id: WorkspaceId,
-    job: _FoundJob,
+    job: FoundJob,
     contracts: Mapping[tuple[str, Target], TableContract],
     place: Callable[[str, str], Place],
 ) -> Iterator[Materialization]:
@@ -707,9 +489,9 @@ class _Places:
         ):
             self._sources[source.path_bytes, source.is_folder].append(source)
 
-    def add(self, jobs: Sequence[_FoundJob]) -> None:
+    def add(self, jobs: Sequence[FoundJob]) -> None:
         """Record the files of evidence of these jobs, oldest first, that are not on record yet."""
-        newest: dict[str, _Evidence] = {}
+        newest: dict[str, Evidence] = {}
         for job in jobs:
             for file_id, (one, *_) in job.evidence.items():
                 newest[file_id] = one
@@ -744,11 +526,11 @@ class _Places:
         if content:  # of what could not be read lately nobody knows what it holds
             self._last[at] = max((by, content), self._last.get(at, ("", "")))
 
-    def _is_last(self, one: _Evidence, since: ScanId) -> bool:
+    def _is_last(self, one: Evidence, since: ScanId) -> bool:
         by, content = self._last[self._at[one.file_id]]
         return by > since and content == one.source_hash
 
-    def _source(self, one: _Evidence) -> Source:
+    def _source(self, one: Evidence) -> Source:
         """A source at the right place that has no such file yet."""
         there = self._sources[one.root, one.is_folder]
         for source in there:
@@ -784,7 +566,7 @@ class _Places:
         return scan.id
 
 
-def _file(one: _Evidence, source_id: SourceId, path_bytes: bytes) -> EvidenceFile:
+def _file(one: Evidence, source_id: SourceId, path_bytes: bytes) -> EvidenceFile:
     return EvidenceFile(
         id=FileId(one.file_id),
         source_id=source_id,
