@@ -245,6 +245,18 @@ class JobRepository:
             found.update(self._c.execute(query).scalars())
         return found
 
+    def ended(self, ids: Iterable[str]) -> set[str]:
+        """Which of these jobs are at their end."""
+        wanted = list(ids)
+        found: set[str] = set()
+        for at in range(0, len(wanted), 500):
+            query = sa.select(jobs.c.id).where(
+                jobs.c.id.in_(wanted[at : at + 500]),
+                jobs.c.state.not_in((JobState.QUEUED, *_ACTIVE)),
+            )
+            found.update(self._c.execute(query).scalars())
+        return found
+
     def evidence(self, job_id: JobId, host: str = "") -> list[JobEvidence]:
         """The files of a job, in the order in which they are to be read.
 
