@@ -197,7 +197,7 @@ def _doctor(settings: Settings, options: argparse.Namespace, cancel: CancelToken
     with _opened(settings) as services:
         checks = services.examine()
     print_rows(
-        [{"check": one.name, "state": _state(ok=one.ok), "detail": one.detail} for one in checks],
+        [{"check": one.name, "state": _good(ok=one.ok), "detail": one.detail} for one in checks],
         as_json=options.json,
     )
     return 0 if all(one.ok for one in checks) else EXIT_UNREACHABLE
@@ -210,7 +210,7 @@ def _doctor_sink(settings: Settings, options: argparse.Namespace, cancel: Cancel
         for one in doctor.examine_sink(address, settings, cancel, tell):
             row = {
                 "check": one.name,
-                "state": _state(ok=one.ok),
+                "state": _good(ok=one.ok),
                 "seconds": round(one.seconds, 2),
                 "rows_per_s": one.rows_per_s,
                 "detail": one.detail,
@@ -225,7 +225,7 @@ def _doctor_sink(settings: Settings, options: argparse.Namespace, cancel: Cancel
     return 0 if all(row["state"] == "good" for row in rows) else EXIT_UNREACHABLE
 
 
-def _state(*, ok: bool) -> str:
+def _good(*, ok: bool) -> str:
     return "good" if ok else "bad"
 
 

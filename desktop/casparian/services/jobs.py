@@ -425,10 +425,12 @@ class JobService:
         token = new_id()
         try:
             with self._store.touch() as uow:
-                # A program beside this one may have died since this one started.
-                now = uow.now()
-                self._take_back(uow, uow.jobs.held(expired_at=now))
-                claim = uow.jobs.claim(self._settings.host_name, os.getpid(), now, token)
+                now, host = uow.now(), self._settings.host_name
+                claim = uow.jobs.claim(host, os.getpid(), now, token)
+                if claim is None:
+                    # A program beside this one may have died since this one started.
+                    self._take_back(uow, uow.jobs.held(expired_at=now))
+                    claim = uow.jobs.claim(host, os.getpid(), now, token)
                 uow.commit()
         except StoreAway:
             with self._state:
