@@ -18,6 +18,7 @@ from casparian.domain.errors import Cancelled, UserProblem
 from casparian.domain.evidence import shown_path, shown_text
 from casparian.printing import print_json, print_rows, tell
 from casparian.services import configuration, doctor
+from casparian.services.purging import PurgeScope
 from casparian.services.state_copy import copy_state, reset_state
 
 if TYPE_CHECKING:
@@ -130,6 +131,37 @@ def _state(settings: Settings, options: argparse.Namespace, cancel: CancelToken)
     return 0
 
 
+def _outputs(settings: Settings, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    with _opened(settings) as services:
+        if options.act == "attach":
+            tell(services.attacher.impact().text)
+            _confirm(options, "Put them back on record?")
+            attached = services.attacher.attach()
+            for one in attached.left_alone:
+                tell(f"left alone: {one.path}: {one.reason}")
+            row = {
+                "files": attached.files,
+                "jobs": attached.jobs,
+                "tables": attached.tables,
+                "rows": attached.rows,
+                "quarantined": attached.quarantined,
+                "left alone": len(attached.left_alone),
+            }
+            print_rows([row], as_json=options.json)
+            return 0
+        workspace = services.workspaces.by_name(options.workspace) if options.workspace else None
+        if options.table and workspace is None:
+            workspace = services.workspaces.default()
+        scope = PurgeScope(workspace.id if workspace else None, options.table, options.everything)
+        tell(services.purger.impact(scope).text)
+        _confirm(options, "Delete them?")
+        purged = services.purger.purge(scope)
+        files = purged.current.files + purged.superseded.files + purged.strays.files
+        row = {"files": files, "freed": purged.size_bytes, "in use": purged.held}
+        print_rows([row], as_json=options.json)
+    return 0
+
+
 def _worker(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
     if not settings.state.is_server and not options.until_idle:
         tell("The state store is a file of this machine: only programs on it share its queue.")
@@ -234,6 +266,7 @@ VERBS: dict[str, Callable[[Settings, argparse.Namespace, CancelToken], int]] = {
     "route": _route,
     "sources": _sources,
     "state": _state,
+    "outputs": _outputs,
     "worker": _worker,
     "doctor": _doctor,
 }
@@ -287,6 +320,19 @@ def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     copy.add_argument("--to", required=True, metavar="ADDRESS")
     reset = acts.add_parser("reset", help="move it aside, dated; outputs stay")
     for one in (copy, reset):
+        _add_yes(one)
+
+    outputs = verb("outputs", "delete what counts no longer, or put outputs back on record")
+    acts = outputs.add_subparsers(dest="act", required=True)
+    purge = acts.add_parser(
+        "purge", help="delete Parquet files whose rows newer ones have replaced"
+    )
+    purge.add_argument("--table", default="", help="of one table only")
+    purge.add_argument(
+        "--everything", action="store_true", help="also those that count; a run makes them again"
+    )
+    attach = acts.add_parser("attach", help="put Parquet files on record that the store lacks")
+    for one in (purge, attach):
         _add_yes(one)
 
     worker = verb("worker", "run queued jobs without a window, for a team on one state store")
