@@ -6,9 +6,10 @@ import dataclasses
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QLineEdit, QListWidget
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QListWidget
 
 from casparian.domain.results import Filter
+from casparian.ui import theme
 from casparian.ui.actions import Action
 from casparian.ui.sql_console import SqlConsole, Tools
 from casparian.ui.targets import listed
@@ -115,6 +116,19 @@ def test_a_mistake_is_marked_where_it_is(console, qtbot) -> None:
     assert console.editor.textCursor().blockNumber() == 2
     run_sql(console, qtbot, "SELECT 1")
     assert problem(console) == ""
+
+
+def test_what_was_said_stays_when_the_colours_change(console, qtbot, look) -> None:
+    run_sql(console, qtbot, "SELECT nothing FROM people")
+    said = problem(console)
+    assert said
+    theme.apply(look, "dark")
+    theme.apply(look, "light")
+    assert problem(console) == said
+
+
+def test_where_there_is_only_the_catalog_nothing_is_to_be_chosen(console) -> None:
+    assert console.findChild(QComboBox, "sql_target").isHidden()
 
 
 def test_cancel_really_ends_the_query_and_keeps_the_rows(console, qtbot, services) -> None:

@@ -6,6 +6,7 @@ that does not answer says why in a row of its own, and can be asked again.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,14 @@ from PySide6.QtCore import (
     QModelIndex,
     QPersistentModelIndex,
     QPoint,
+    QPointF,
     QRect,
-    QRectF,
     QSize,
     Qt,
     Signal,
     Slot,
 )
-from PySide6.QtGui import QGuiApplication, QKeyEvent, QPainter, QTextOption
+from PySide6.QtGui import QFont, QGuiApplication, QKeyEvent, QPainter, QTextLayout, QTextOption
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -98,12 +99,8 @@ class _Rows(QStyledItemDelegate):
             return size
         # It stands below a target, so two steps in.
         width = self._tree.viewport().width() - 2 * self._tree.indentation()
-        inside = _sentence_rect(QRect(0, 0, width, 0))
-        flags = Qt.TextFlag.TextWordWrap | Qt.TextFlag.TextWrapAnywhere
-        text = option.fontMetrics.boundingRect(
-            QRect(0, 0, inside.width(), 10_000), int(flags), index.data()
-        )
-        return QSize(size.width(), max(size.height(), text.height() + theme.GRID))
+        words = _laid_out(index.data(), option.font, _words_rect(QRect(0, 0, width, 0)).width())
+        return QSize(size.width(), math.ceil(words.boundingRect().height()) + theme.GRID)
 
     @override
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: _AnyIndex) -> None:
@@ -116,17 +113,32 @@ class _Rows(QStyledItemDelegate):
             painter.fillRect(rect, theme.color("select"))
         icons.icon("bad", "bad").paint(painter, QRect(rect.x() + 4, rect.y() + 4, 16, 16))
         painter.setPen(theme.color("ink"))
-        painter.setFont(option.font)
-        wrap = QTextOption(Qt.AlignmentFlag.AlignLeft)
-        wrap.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-        painter.drawText(QRectF(_sentence_rect(rect)), index.data(), wrap)
+        place = _words_rect(rect)
+        words = _laid_out(index.data(), option.font, place.width())
+        words.draw(painter, QPointF(place.topLeft()))
         painter.restore()
 
 
-def _sentence_rect(row: QRect) -> QRect:
+def _words_rect(row: QRect) -> QRect:
     """Where the words of a row stand: behind the icon."""
     half = theme.GRID // 2
     return row.adjusted(16 + 2 * half + 2, half, -half, -half)
+
+
+def _laid_out(text: str, font: QFont, width: int) -> QTextLayout:
+    """A text on as many lines as it takes; addresses and paths are broken anywhere."""
+    words = QTextLayout(text, font)
+    wrap = QTextOption(Qt.AlignmentFlag.AlignLeft)
+    wrap.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+    words.setTextOption(wrap)
+    words.beginLayout()
+    below = 0.0
+    while (line := words.createLine()).isValid():
+        line.setLineWidth(width)
+        line.setPosition(QPointF(0, below))
+        below += line.height()
+    words.endLayout()
+    return words
 
 
 class CatalogTree(QWidget):
@@ -272,13 +284,6 @@ class CatalogTree(QWidget):
         """Return the name of the table that is chosen; empty for none."""
         item = self._tree.currentItem()
         return str(item.data(0, _TABLE) or "") if item else ""
-
-    def choose_table(self, name: str, target: str = "") -> None:
-        """Make a table the current item, if it is here."""
-        for item in self._items():
-            if _table_of(item) == (target, name):
-                self._tree.setCurrentItem(item)
-                return
 
     def lines(self) -> list[str]:
         """Return what the tree shows, a line for each item that is not hidden, indented by depth."""
@@ -432,9 +437,19 @@ def _note(text: str, icon: str, token: theme.Token) -> QTreeWidgetItem:
     return item
 
 
+def _said_below(problem: CasparianError, target: str) -> str:
+    """The sentence without the address, which stands above it."""
+    said = []
+    for part in (problem.title, problem.detail, problem.hint):
+        rest = part.removeprefix(f"{target}: ").replace(target, "it") if target else part
+        if rest:
+            said.append(f"{rest[0].upper()}{rest[1:].rstrip('.')}.")
+    return " ".join(said)
+
+
 def _problem_items(problem: CasparianError, target: str) -> list[QTreeWidgetItem]:
     """The sentence, and below it the next act."""
-    sentence = QTreeWidgetItem([shown_text(str(problem))])
+    sentence = QTreeWidgetItem([shown_text(_said_below(problem, target))])
     sentence.setData(0, _SORT, _SENTENCE)
     sentence.setToolTip(0, tip(str(problem)))
     again = QTreeWidgetItem(["Try again"])

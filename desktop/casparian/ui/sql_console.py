@@ -22,9 +22,13 @@ from PySide6.QtWidgets import (
     QListWidgetItem,
     QProgressBar,
     QSplitter,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
     QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import CasparianError, UserProblem
@@ -40,7 +44,7 @@ from casparian.ui.targets import kind_of, title_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PySide6.QtGui import QAction
+    from PySide6.QtGui import QAction, QPaintEvent
 
     from casparian.catalog.reader import View
     from casparian.domain.evidence import Workspace
@@ -124,7 +128,7 @@ class SqlConsole(QWidget):
         self._workspace: Workspace | None = None
         self._token: CancelToken | None = None
         self._listings: dict[str, Listing] = {}
-        self._target = ""
+        self._target = self._text = ""
         self._source: Source | None = None
         self._functions: dict[str, tuple[str, ...]] = {}
         self._editor = SqlEditor()
@@ -132,7 +136,7 @@ class SqlConsole(QWidget):
             "SELECT …   Ctrl+Enter runs the selection, or everything; Ctrl+Space completes"
         )
         self._banner = Banner("sql_problem")
-        self._where = _target_choice()
+        self._where = _TargetChoice()
         self._state = parts.Elided(name="sql_state", look="faint")
         self._busy = QProgressBar()
         self._history = _History()
@@ -300,6 +304,13 @@ class SqlConsole(QWidget):
     @Slot()
     def _on_text_changed(self) -> None:
         """What was said of the text is not true of another one."""
+        # New colours are a change as well, as Qt sees it.
+        text = self._editor.toPlainText()
+        if text != self._text:
+            self._text = text
+            self._take_back()
+
+    def _take_back(self) -> None:
         self._banner.clear()
         self._editor.mark_error(None)
 
@@ -308,7 +319,7 @@ class SqlConsole(QWidget):
         key = str(self._where.itemData(at) or "")
         if key != self._target:
             # What was said is not true of another target either.
-            self._on_text_changed()
+            self._take_back()
             self.target_chosen.emit(key)
 
     def _fill_targets(self) -> None:
@@ -424,15 +435,31 @@ class SqlConsole(QWidget):
         column.addWidget(split)
 
 
-def _target_choice() -> QComboBox:
-    choice = QComboBox()
-    choice.setObjectName("sql_target")
-    choice.setAccessibleName("Where the query runs")
-    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    choice.setMinimumContentsLength(24)
-    choice.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
-    choice.hide()
-    return choice
+class _TargetChoice(QComboBox):
+    """Says where queries run; where there is no room it gives up the middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("sql_target")
+        self.setAccessibleName("Where the query runs")
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(24)
+        self.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.hide()
+
+    @override
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QStylePainter(self)
+        option = QStyleOptionComboBox()
+        self.initStyleOption(option)
+        edit = QStyle.SubControl.SC_ComboBoxEditField
+        field = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, edit, self)
+        option.currentText = self.fontMetrics().elidedText(
+            self.currentText(), Qt.TextElideMode.ElideMiddle, field.width() - theme.GRID // 2
+        )
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
 
 
 def _without_excerpt(error: CasparianError) -> CasparianError:
