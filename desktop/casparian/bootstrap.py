@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from casparian import assets
 from casparian.credentials import with_secret
 from casparian.domain.events import EventBus
 from casparian.domain.rules import load_pack
+from casparian.services.attaching import Attacher
 from casparian.services.catalog import CatalogService
 from casparian.services.doctor import examine
 from casparian.services.intake import Intake
 from casparian.services.jobs import JobService
+from casparian.services.purging import Purger
 from casparian.services.results import ResultService
 from casparian.services.routes import RouteService
 from casparian.services.rules import RuleService
@@ -45,6 +47,8 @@ class Services:
     intake: Intake
     sinks: Sinks
     routes: RouteService
+    purger: Purger
+    attacher: Attacher
     _store: Store
     _executor: Executor | None
 
@@ -84,10 +88,11 @@ def open_services(
     sources = SourceService(store, bus)
     jobs = JobService(settings, store, bus, sinks, slots, worker_command)
     catalog = CatalogService(store, bus, sinks, settings.catalog_path)
+    workspaces = WorkspaceService(store, bus, sinks, load_pack(assets.text("rules.toml")))
     services = Services(
         settings=settings,
         bus=bus,
-        workspaces=WorkspaceService(store, bus, sinks, load_pack(assets.text("rules.toml"))),
+        workspaces=workspaces,
         sources=sources,
         rules=RuleService(store, bus),
         jobs=jobs,
@@ -96,6 +101,8 @@ def open_services(
         intake=Intake(sources, jobs),
         sinks=sinks,
         routes=RouteService(store, bus, sinks),
+        purger=Purger(store, sinks, catalog),
+        attacher=Attacher(settings, store, bus, sinks, catalog, workspaces),
         _store=store,
         _executor=None if executor else slots,
     )
@@ -104,6 +111,7 @@ def open_services(
     jobs.recover()
     with store.write() as uow:
         # No scan outlives a day; one that still says so belongs to a program that is gone.
-        uow.evidence.interrupt_scans(datetime.now(UTC), datetime.now(UTC) - timedelta(days=1))
+        now = uow.now()
+        uow.evidence.interrupt_scans(now, now - timedelta(days=1))
         uow.commit()
     return services

@@ -18,6 +18,8 @@ from casparian.domain.errors import Cancelled, UserProblem
 from casparian.domain.evidence import shown_path, shown_text
 from casparian.printing import print_json, print_rows, tell
 from casparian.services import configuration, doctor
+from casparian.services.purging import PurgeScope
+from casparian.services.state_copy import copy_state, reset_state
 
 if TYPE_CHECKING:
     import argparse
@@ -106,6 +108,60 @@ _CONFIG: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
 }
 
 
+def _state(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
+    if options.act == "copy":
+        address = parse(options.to, schemes=STATE_SCHEMES)
+        _keep(address)
+        tell(f"The control plane is copied from {settings.state.text} to {address.text}.")
+        tell("It is not changed where it is; `casparian config profile` moves the program over.")
+        _confirm(options, "Copy it?")
+        copied = copy_state(settings, address, cancel=cancel)
+        rows: list[dict[str, Any]] = [
+            {"table": name, "rows": count} for name, count in copied.rows.items()
+        ]
+        print_rows(rows, as_json=options.json)
+        return 0
+    tell(f"The control plane in {settings.state.text} is moved aside, dated; nothing is deleted.")
+    tell(
+        "Cases, sources, rules and jobs are not seen any more. Outputs stay where they are, and can"
+    )
+    tell("be attached again with `casparian outputs attach`.")
+    _confirm(options, "Move it aside?")
+    print_rows([{"moved to": reset_state(settings)}], as_json=options.json)
+    return 0
+
+
+def _outputs(settings: Settings, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    with _opened(settings) as services:
+        if options.act == "attach":
+            tell(services.attacher.impact().text)
+            _confirm(options, "Put them back on record?")
+            attached = services.attacher.attach()
+            for one in attached.left_alone:
+                tell(f"left alone: {one.path}: {one.reason}")
+            row = {
+                "files": attached.files,
+                "jobs": attached.jobs,
+                "tables": attached.tables,
+                "rows": attached.rows,
+                "quarantined": attached.quarantined,
+                "left alone": len(attached.left_alone),
+            }
+            print_rows([row], as_json=options.json)
+            return 0
+        workspace = services.workspaces.by_name(options.workspace) if options.workspace else None
+        if options.table and workspace is None:
+            workspace = services.workspaces.default()
+        scope = PurgeScope(workspace.id if workspace else None, options.table, options.everything)
+        tell(services.purger.impact(scope).text)
+        _confirm(options, "Delete them?")
+        purged = services.purger.purge(scope)
+        files = purged.current.files + purged.superseded.files + purged.strays.files
+        row = {"files": files, "freed": purged.size_bytes, "in use": purged.held}
+        print_rows([row], as_json=options.json)
+    return 0
+
+
 def _worker(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
     if not settings.state.is_server and not options.until_idle:
         tell("The state store is a file of this machine: only programs on it share its queue.")
@@ -173,7 +229,7 @@ def _doctor(settings: Settings, options: argparse.Namespace, cancel: CancelToken
     with _opened(settings) as services:
         checks = services.examine()
     print_rows(
-        [{"check": one.name, "state": _state(ok=one.ok), "detail": one.detail} for one in checks],
+        [{"check": one.name, "state": _good(ok=one.ok), "detail": one.detail} for one in checks],
         as_json=options.json,
     )
     return 0 if all(one.ok for one in checks) else EXIT_UNREACHABLE
@@ -186,7 +242,7 @@ def _doctor_sink(settings: Settings, options: argparse.Namespace, cancel: Cancel
         for one in doctor.examine_sink(address, settings, cancel, tell):
             row = {
                 "check": one.name,
-                "state": _state(ok=one.ok),
+                "state": _good(ok=one.ok),
                 "seconds": round(one.seconds, 2),
                 "rows_per_s": one.rows_per_s,
                 "detail": one.detail,
@@ -201,7 +257,7 @@ def _doctor_sink(settings: Settings, options: argparse.Namespace, cancel: Cancel
     return 0 if all(row["state"] == "good" for row in rows) else EXIT_UNREACHABLE
 
 
-def _state(*, ok: bool) -> str:
+def _good(*, ok: bool) -> str:
     return "good" if ok else "bad"
 
 
@@ -209,6 +265,8 @@ VERBS: dict[str, Callable[[Settings, argparse.Namespace, CancelToken], int]] = {
     "config": _config,
     "route": _route,
     "sources": _sources,
+    "state": _state,
+    "outputs": _outputs,
     "worker": _worker,
     "doctor": _doctor,
 }
@@ -255,6 +313,27 @@ def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     mapped.add_argument("source", metavar="SOURCE", help="its path as listed")
     mapped.add_argument("path", metavar="PATH", help="where it lies there")
     mapped.add_argument("--host", default="", help="default: this one")
+
+    state = verb("state", "copy the control plane elsewhere, or start it afresh")
+    acts = state.add_subparsers(dest="act", required=True)
+    copy = acts.add_parser("copy", help="copy it to another place, compared row by row")
+    copy.add_argument("--to", required=True, metavar="ADDRESS")
+    reset = acts.add_parser("reset", help="move it aside, dated; outputs stay")
+    for one in (copy, reset):
+        _add_yes(one)
+
+    outputs = verb("outputs", "delete what counts no longer, or put outputs back on record")
+    acts = outputs.add_subparsers(dest="act", required=True)
+    purge = acts.add_parser(
+        "purge", help="delete Parquet files whose rows newer ones have replaced"
+    )
+    purge.add_argument("--table", default="", help="of one table only")
+    purge.add_argument(
+        "--everything", action="store_true", help="also those that count; a run makes them again"
+    )
+    attach = acts.add_parser("attach", help="put Parquet files on record that the store lacks")
+    for one in (purge, attach):
+        _add_yes(one)
 
     worker = verb("worker", "run queued jobs without a window, for a team on one state store")
     worker.add_argument("--until-idle", action="store_true", help="end when the queue is empty")

@@ -21,3 +21,13 @@ def test_ids_of_many_threads_are_distinct():
         made = list(pool.map(lambda _: new_id(), range(20_000)))
 
     assert len(set(made)) == len(made)
+
+
+def test_an_id_comes_after_one_of_a_host_whose_clock_is_ahead():
+    ahead = f"{0xFFFFFFFFFF00:012x}"
+    other = f"{ahead[:8]}-{ahead[8:]}-7fff-8000-000000000000"
+
+    made = new_id(other)
+
+    assert other < made < new_id()
+    assert uuid.UUID(made).version == 7

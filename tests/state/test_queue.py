@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -98,43 +95,6 @@ def test_an_illegal_move_is_a_bug(store):
         uow.jobs.move(job_id, None, JobState.SUCCEEDED)
 
 
-CLAIMER = """
-import os, sys
-sys.path.insert(0, {desktop!r})
-from datetime import UTC, datetime
-from pathlib import Path
-from casparian.domain.addresses import parse
-from casparian.state.database import Store
-place = {place!r}
-store = Store(Path(place) if "://" not in place else parse(place, schemes=("postgres", "sqlserver")))
-while True:
-    with store.touch() as uow:
-        found = uow.jobs.claim("host", os.getpid(), uow.now())
-        uow.commit()
-    if found is None:
-        break
-    print(found.job.id, flush=True)
-"""
-
-
-def test_eight_processes_claim_every_job_exactly_once(store, place):
-    ids = queue(store, 200)
-    text = str(place) if isinstance(place, Path) else place.text
-    code = CLAIMER.format(desktop=str(ROOT / "desktop"), place=text)
-
-    workers = [
-        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        for _ in range(8)
-    ]
-    claimed = Counter()
-    for worker in workers:
-        out, _ = worker.communicate()
-        assert worker.returncode == 0
-        claimed.update(out.split())
-
-    assert claimed == Counter(ids)
-
-
 def test_a_job_to_be_cancelled_does_not_go_back_to_the_queue(store):
     queue(store)
     held = claim(store)
@@ -159,8 +119,8 @@ def test_a_job_that_rests_is_not_claimed_before_its_time(store):
 
     assert claim(store) is None
     with store.read() as uow:
+        assert uow.jobs.job(job_id).not_before == later
         assert uow.jobs.next_due("host", NOW) == later
-        assert uow.jobs.next_due("host", later) is None
     assert claim(store, later).job.id == job_id
 
 

@@ -21,15 +21,18 @@ _last = 0
 _random: list[int] = []
 
 
-def new_id() -> str:
+def new_id(after: str | None = None) -> str:
     """Return a UUIDv7 as text; ids of one process increase strictly.
+
+    With `after` it comes after that one too, which a host may have made whose clock is ahead.
 
     The 12 bits behind the version carry the fraction of the millisecond (RFC 9562, 6.2, method 3),
     pushed forward by one where two ids would fall into the same slot.
     """
     global _last
+    before = int(f"{after[:8]}{after[9:13]}{after[15:18]}", 16) if after else 0
     with _lock:
-        tick = _last = max(time.time_ns() * 4096 // 1_000_000, _last + 1)
+        tick = _last = max(time.time_ns() * 4096 // 1_000_000, _last + 1, before + 1)
         if not _random:
             # One call to the system for many: a scan makes an id for every file.
             _random.extend(struct.unpack("512Q", os.urandom(4096)))

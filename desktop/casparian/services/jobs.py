@@ -21,7 +21,7 @@ from casparian.services.committing import target_key
 from casparian.services.plugins import all_parsers
 from casparian.services.reading import WorkerPool
 from casparian.services.running import JobRunner
-from casparian.services.sinks import is_parquet
+from casparian.state.database import StoreAway
 from casparian.state.queue import MAX_ATTEMPTS
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
 
@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 
 MIN_BATCH_BYTES = 8 * 1024 * 1024
 ELSEWHERE_POLL_S = 0.5
+FIRST_NAP_S = 0.5
+LONGEST_AWAY_NAP_S = 8.0
+"""A slot looks so often whether a state store that is away is back; at first sooner."""
 LONGEST_NAP_S = 1.0
 """A slot that waits for a job which rests looks so often whether it was cancelled meanwhile."""
 
@@ -72,6 +75,8 @@ class JobService:
         self._asked = 0
         self._closing = False
         self._is_settling = False
+        self._is_store_away = False
+        self._doubtful: set[str] = set()
         self._running: dict[JobId, CancelToken] = {}
         self._progress: dict[JobId, Progress] = {}
         self.on_idle: Callable[[], None] = lambda: None
@@ -219,16 +224,21 @@ class JobService:
             self.wait(cancel)
 
     def _is_held(self, job_id: JobId) -> bool:
-        state = self.job(job_id).state
+        try:
+            state = self.job(job_id).state
+        except StoreAway as error:
+            # Whoever has the job will come back to the store as well.
+            self._note_store(error)
+            return True
         return state is not JobState.QUEUED and not state.is_terminal
 
     def is_idle(self) -> bool:
-        """Whether every slot has run out of jobs, and none waits in the queue."""
+        """Whether every slot has run out of jobs, and none waits that this host may have."""
         with self._state:
             if self._loops:
                 return False
         with self._store.read() as uow:
-            return not uow.jobs.queued_ids()
+            return not uow.jobs.waits_for(self._settings.host_name, uow.now())
 
     def wait(self, cancel: CancelToken) -> None:
         """Wait until every slot has run out of jobs; a cancel stops the jobs first.
@@ -275,10 +285,14 @@ class JobService:
 
     def cancel_all(self) -> None:
         """Stop every job that runs here or is queued; what another program runs is its own affair."""
-        with self._store.read() as uow:
-            ids = uow.jobs.queued_ids()
         with self._state:
-            ids.extend(self._running)
+            ids = list(self._running)
+            tokens = list(self._running.values())
+        # What runs here stops even where the store is away.
+        for token in tokens:
+            token.cancel()
+        with self._store.read() as uow:
+            ids.extend(uow.jobs.queued_ids())
         for job_id in ids:
             self._cancel(job_id)
         self._settle()
@@ -324,6 +338,7 @@ class JobService:
                 quarantined=0,
                 failed_files=0,
                 problem="",
+                not_before=None,
                 retry_of=old.id,
             )
             uow.jobs.add(new, [(one.file_id, content) for content, one in evidence.items()])
@@ -333,20 +348,19 @@ class JobService:
         return new.id
 
     def _loop(self) -> None:
+        nap_s = FIRST_NAP_S
         try:
             while True:
-                with self._state:
-                    asked = self._asked
-                claim = None if self._closing else self._claim()
-                if claim is None:
-                    if self._is_settled():
-                        self._runner.retire()
-                        self._runner.undo_failed()
-                    self.on_idle()
-                    if not self._is_more_to_come(asked):
+                try:
+                    if not self._step():
                         return
-                    continue
-                self._run(claim)
+                    self._note_store(None)
+                    nap_s = FIRST_NAP_S
+                except StoreAway as error:
+                    self._note_store(error)
+                    if self._naps(nap_s):
+                        return
+                    nap_s = min(nap_s * 2, LONGEST_AWAY_NAP_S)
         except Exception:
             # The executor would keep it to itself; the queue stays as it is for the next start.
             logger.exception("a worker slot gave up")
@@ -354,6 +368,35 @@ class JobService:
             with self._state:
                 self._loops -= 1
                 self._state.notify_all()
+
+    def _step(self) -> bool:
+        """Run the next job, or do what is to be done when there is none; whether to go on after it."""
+        with self._state:
+            asked = self._asked
+        claim = None if self._closing else self._claim()
+        if claim is not None:
+            self._run(claim)
+            return True
+        if self._is_settled():
+            self._runner.retire()
+            self._runner.undo_failed()
+        self.on_idle()
+        return self._is_more_to_come(asked)
+
+    def _note_store(self, error: StoreAway | None) -> None:
+        """Say once that the state store is away, and once that it is back."""
+        with self._state:
+            before, self._is_store_away = self._is_store_away, error is not None
+            self._is_settling |= error is not None
+        if error is not None and not before:
+            logger.warning("the queue waits for the state store: %s", error)
+        elif error is None and before:
+            logger.info("the state store answers again")
+
+    def _naps(self, seconds: float) -> bool:
+        """Wait that long, or until the program closes; whether it does."""
+        with self._state:
+            return self._state.wait_for(lambda: self._closing, timeout=seconds)
 
     def _is_more_to_come(self, asked: int) -> bool:
         """Whether to look for a job again: somebody asked meanwhile, or one is resting and is due soon."""
@@ -378,13 +421,38 @@ class JobService:
             return settled
 
     def _claim(self) -> Claim | None:
-        with self._store.touch() as uow:
-            # A program beside this one may have died since this one started.
-            now = uow.now()
-            self._take_back(uow, uow.jobs.held(expired_at=now))
-            claim = uow.jobs.claim(self._settings.host_name, os.getpid(), now)
-            uow.commit()
+        self._give_back_doubtful()
+        token = new_id()
+        try:
+            with self._store.touch() as uow:
+                now, host = uow.now(), self._settings.host_name
+                claim = uow.jobs.claim(host, os.getpid(), now, token)
+                if claim is None:
+                    # A program beside this one may have died since this one started.
+                    self._take_back(uow, uow.jobs.held(expired_at=now))
+                    claim = uow.jobs.claim(host, os.getpid(), now, token)
+                uow.commit()
+        except StoreAway:
+            with self._state:
+                self._doubtful.add(token)
+            raise
         return claim
+
+    def _give_back_doubtful(self) -> None:
+        """Put jobs back into the queue whose claim was made though its connection was lost."""
+        with self._state:
+            doubtful = set(self._doubtful)
+        if not doubtful:
+            return
+        with self._store.write() as uow:
+            for one in uow.jobs.held():
+                if one.token in doubtful:
+                    attempt = one.job.attempt - 1
+                    uow.jobs.move(one.job.id, one.token, JobState.QUEUED, attempt=attempt)
+                    uow.jobs.note(one.job.id, datetime.now(UTC), "Its claim was lost on the way.")
+            uow.commit()
+        with self._state:
+            self._doubtful -= doubtful
 
     def _run(self, claim: Claim) -> None:
         job = claim.job
@@ -473,21 +541,14 @@ class JobService:
     def _sweep(self, uow: UnitOfWork, alive: set[str]) -> None:
         folders = _folders(self._settings.staging_dir)
         # A job id is the first 36 characters of whatever a job writes.
-        strays = [
-            (sink, path, path.rpartition("/")[2][:36])
-            for sink in ("", *filter(is_parquet, uow.outputs.sinks()))
-            for on_record in (uow.outputs.paths(sink),)
-            for path in self._sinks.parquet(sink).paths()
-            if path not in on_record
-        ]
-        known = uow.jobs.known({job for *_, job in strays} | {one.name[:36] for one in folders})
+        known = uow.jobs.known({one.name[:36] for one in folders})
         for folder in folders:
             if folder.name[:36] in known and folder.name[:36] not in alive:
                 shutil.rmtree(folder, ignore_errors=True)
         # Files of jobs that this store does not know may be another store's: they are left alone.
-        for sink, path, job in strays:
-            if job in known and job not in alive:
-                self._sinks.parquet(sink).revoke([path])
+        for stray in self._sinks.strays(uow):
+            if stray.jobs and alive.isdisjoint(stray.jobs):
+                self._sinks.parquet(stray.sink).revoke([stray.path])
 
     def close(self) -> None:
         """Stop the slots; what was running goes back to the queue."""

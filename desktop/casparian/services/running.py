@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from casparian.domain.ids import new_id
 from casparian.domain.jobs import JobState
 from casparian.services.committing import Committer
 from casparian.services.reading import OutOfReach, Reader
+from casparian.state.database import StoreAway
 from casparian.state.queue import LEASE, MAX_ATTEMPTS
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 6
+BEAT_AGAIN_S = 2.0
+"""After a heartbeat that failed; a lease has room for many of them."""
+RECORD_AGAIN_S = 1.0
 FIRST_REST = timedelta(seconds=2)
 """How long a job rests after a trouble that may pass; five times as long each time after."""
 REFUSAL = timedelta(minutes=10)
@@ -80,7 +85,8 @@ class JobRunner:
             except Cancelled:
                 state = JobState.QUEUED if is_closing() else JobState.CANCELLED
             except OutOfReach as error:
-                self._refuse(claim, str(error))
+                reason = str(error)
+                self._in_the_end(lambda: self._refuse(claim, reason), is_closing)
                 return JobState.QUEUED
             except EnvironmentProblem as error:
                 problem = str(error)
@@ -93,8 +99,24 @@ class JobRunner:
                 problem = f"The program has a bug: {type(error).__name__}: {error}"
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-        self._give_up(claim, state, problem, rest)
+        self._in_the_end(lambda: self._give_up(claim, state, problem, rest), is_closing)
         return state
+
+    @staticmethod
+    def _in_the_end(record: Callable[[], None], is_closing: Callable[[], bool]) -> None:
+        """Record how a job ended, also where the state store is away for a while.
+
+        Who is away for longer than a lease finds the job taken back by then.
+        """
+        until = time.monotonic() + LEASE.total_seconds()
+        while True:
+            try:
+                return record()
+            except StoreAway as error:
+                if is_closing() or time.monotonic() > until:
+                    raise
+                logger.warning("the end of a job waits for the state store: %s", error)
+            time.sleep(RECORD_AGAIN_S)
 
     def retire(self) -> None:
         """Take rows out of their tables that are of contents which no file holds any more.
@@ -187,13 +209,19 @@ class _Heart:
         self._thread.join()
 
     def _beat(self) -> None:
-        while not self._stop.wait(LEASE.total_seconds() / BEATS_PER_LEASE):
+        every_s = pause_s = LEASE.total_seconds() / BEATS_PER_LEASE
+        while not self._stop.wait(pause_s):
+            pause_s = BEAT_AGAIN_S
             try:
                 with self._store.touch() as uow:
                     held = uow.jobs.beat(self._claim.job.id, self._claim.token, uow.now())
                     uow.commit()
             except CasparianError as error:
-                logger.warning("a heartbeat failed: %s", error)
+                logger.warning("a heartbeat failed, and is tried again: %s", error)
                 continue
+            except Exception:
+                logger.exception("a heartbeat failed on a bug")
+                continue
+            pause_s = every_s
             if not held:
                 self._cancel.cancel()

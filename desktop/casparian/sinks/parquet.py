@@ -44,11 +44,11 @@ class ParquetSink:
 
     def __init__(self, root: Path) -> None:
         """Use the folder `root`; it is made when first written to."""
-        self._root = root
+        self.root = root
 
     def absolute(self, path: str) -> Path:
         """Where a committed file lies."""
-        return self._root.joinpath(*path.split("/"))
+        return self.root.joinpath(*path.split("/"))
 
     def promote(self, promotions: Sequence[Promotion]) -> None:
         """Make staged files visible under their names: all of them, or none.
@@ -132,12 +132,17 @@ class ParquetSink:
         found: dict[str, object] = json.loads(metadata.get(LINEAGE_KEY, b"{}"))
         return found
 
+    def file_ids(self, path: str) -> set[str]:
+        """The files of evidence that a committed file has rows of, as it says itself."""
+        files = self.lineage(path).get("files")
+        return {one["file_id"] for one in files} if isinstance(files, list) else set()
+
     def paths(self) -> Iterator[str]:
         """Every Parquet file below the root, whoever wrote it."""
-        for folder, _, names in os.walk(self._root):
+        for folder, _, names in os.walk(self.root):
             for name in sorted(names):
                 if name.endswith(".parquet"):
-                    yield (Path(folder) / name).relative_to(self._root).as_posix()
+                    yield (Path(folder) / name).relative_to(self.root).as_posix()
 
     def _promote(self, one: Promotion) -> None:
         target = self.absolute(one.path)

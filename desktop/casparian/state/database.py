@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from casparian.state.backends import Backend, Kind
 
 
+class StoreAway(EnvironmentProblem):
+    """The state store cannot be used just now: what was under way is kept whole or not at all.
+
+    Where that was a commit, only the store can tell whether it was done.
+    """
+
+    def __init__(self, title: str, detail: str = "", hint: str = "") -> None:
+        super().__init__(title, detail, hint, retryable=True)
+
+
 @dataclass(frozen=True, slots=True)
 class StoreState:
     """How the state store is, for the configuration page and `doctor`."""
@@ -48,17 +58,23 @@ class StoreState:
 class UnitOfWork:
     """One transaction, with a repository for each noun."""
 
-    def __init__(self, connection: sa.Connection, backend: Backend) -> None:
+    def __init__(
+        self, connection: sa.Connection, backend: Backend, begun_at: datetime | None
+    ) -> None:
         self._connection = connection
         self._backend = backend
+        self._begun_at = begun_at
         self.evidence = EvidenceRepository(connection)
         self.jobs = JobRepository(connection)
         self.outputs = OutputRepository(connection)
         self.records = RecordRepository(connection)
 
     def now(self) -> datetime:
-        """The time by the store's clock, which all hosts share: leases go by it."""
-        return self._backend.now(self._connection)
+        """The time by the store's clock, which all hosts share: leases go by it.
+
+        In a unit of work for a claim or a heartbeat it is the time at which it began.
+        """
+        return self._begun_at or self._backend.now(self._connection)
 
     def commit(self) -> None:
         """Make everything of this unit of work last."""
@@ -73,6 +89,7 @@ class Store:
 
         Raises:
             EnvironmentProblem: it cannot be opened, or its schema is of another version.
+            UserProblem: the address or the login does not hold.
         """
         self._backend = backend_for(place)
         self._engine = self._backend.engine()
@@ -119,7 +136,7 @@ class Store:
         return tables.SCHEMA_VERSION
 
     def _found_version(self, uow: UnitOfWork) -> int | None:
-        return _version(uow._connection, self._backend)  # noqa: SLF001  (same module)
+        return version_of(uow._connection, self._backend)  # noqa: SLF001  (same module)
 
     @contextlib.contextmanager
     def write(self) -> Iterator[UnitOfWork]:
@@ -141,9 +158,23 @@ class Store:
 
     @contextlib.contextmanager
     def _unit(self, kind: Kind) -> Iterator[UnitOfWork]:
-        with self._converted(), self._engine.connect() as connection:
-            self._backend.begin(connection, kind)
-            yield UnitOfWork(connection, self._backend)
+        with self._converted():
+            connection, begun_at = self._begun(kind)
+            with connection:
+                yield UnitOfWork(connection, self._backend, begun_at)
+
+    def _begun(self, kind: Kind) -> tuple[sa.Connection, datetime | None]:
+        """A connection at its unit of work; one that the server dropped while it rested is replaced."""
+        for is_again in (False, True):
+            connection = self._engine.connect()
+            try:
+                return connection, self._backend.begin(connection, kind)
+            except BaseException as error:
+                connection.close()
+                lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+                if is_again or not lost:
+                    raise
+        raise AssertionError("unreachable")
 
     def integrity(self) -> str:
         """Let the database check itself; return what it says.
@@ -168,7 +199,7 @@ class Store:
         self._engine.dispose()
 
     def _converted(self) -> contextlib.AbstractContextManager[None]:
-        return _converted(self._backend)
+        return converted(self._backend)
 
 
 def look(place: Path | Address) -> StoreState:
@@ -182,7 +213,7 @@ def look(place: Path | Address) -> StoreState:
         return StoreState(f"SQLite {sqlite3.sqlite_version}", backend.place, 0, None)
     engine = backend.engine()
     try:
-        with _converted(backend), engine.connect() as connection:
+        with converted(backend), engine.connect() as connection:
             backend.begin(connection, "read")
             return _state(connection, backend)
     finally:
@@ -194,11 +225,16 @@ def _state(connection: sa.Connection, backend: Backend) -> StoreState:
         backend.check(connection),
         backend.place,
         backend.size_bytes(connection),
-        _version(connection, backend),
+        version_of(connection, backend),
     )
 
 
-def _version(connection: sa.Connection, backend: Backend) -> int | None:
+def version_of(connection: sa.Connection, backend: Backend) -> int | None:
+    """The version of the store's schema; None where there is nothing.
+
+    Raises:
+        EnvironmentProblem: what is there is not ours.
+    """
     names = sa.inspect(connection).get_table_names(schema=backend.schema)
     if "schema_version" in names:
         return int(connection.execute(sa.select(tables.schema_version.c.version)).scalar_one())
@@ -212,15 +248,18 @@ def _version(connection: sa.Connection, backend: Backend) -> int | None:
 
 
 @contextlib.contextmanager
-def _converted(backend: Backend) -> Iterator[None]:
+def converted(backend: Backend) -> Iterator[None]:
+    """Turn a driver's errors into sentences; what is a bug of ours stays one."""
     try:
         yield
     except exc.DBAPIError as error:
         explained = backend.explained(error)
         if explained is None:
             raise
+        if isinstance(explained, EnvironmentProblem) and explained.retryable:
+            explained = StoreAway(explained.title, explained.detail, explained.hint)
         raise explained from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise EnvironmentProblem("The disk is full", backend.place, retryable=True) from error
+            raise StoreAway("The disk is full", backend.place) from error
         raise

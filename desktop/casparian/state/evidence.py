@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import blake3
 import sqlalchemy as sa
@@ -54,6 +55,19 @@ class KnownFile:
     size_bytes: int
     mtime_ns: int
     state: FileState
+
+
+class PlacedFile(NamedTuple):
+    """Where a file lies, and what it holds."""
+
+    id: FileId
+    source_id: SourceId
+    root: bytes
+    """The path of its source."""
+    path_bytes: bytes
+    source_hash: str
+    scan_id: ScanId
+    """The newest scan that met it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +186,7 @@ class EvidenceRepository:
                 sources.c.is_folder == source.is_folder,
                 sources.c.removed_at.is_not(None),
             )
-            .order_by(sources.c.removed_at.desc())
+            .order_by(sources.c.removed_at.desc(), sources.c.id.desc())
             .limit(1)
         )
         row = self._c.execute(query).mappings().one_or_none()
@@ -182,13 +196,12 @@ class EvidenceRepository:
         self._c.execute(sources.update().where(here).values(removed_at=None))
         return replace(Source(**row), removed_at=None)
 
-    def sources(self, workspace_id: WorkspaceId) -> list[Source]:
-        """The sources of a workspace that were not removed, oldest first."""
-        query = (
-            sa.select(sources)
-            .where(sources.c.workspace_id == workspace_id, sources.c.removed_at.is_(None))
-            .order_by(sources.c.id)
-        )
+    def sources(self, workspace_id: WorkspaceId, *, removed: bool = False) -> list[Source]:
+        """The sources of a workspace, oldest first; without those that were removed, or with them."""
+        query = sa.select(sources).where(sources.c.workspace_id == workspace_id)
+        if not removed:
+            query = query.where(sources.c.removed_at.is_(None))
+        query = query.order_by(sources.c.id)
         return [Source(**row) for row in self._c.execute(query).mappings()]
 
     def source(self, source_id: SourceId) -> Source:
@@ -249,6 +262,12 @@ class EvidenceRepository:
             .values(state=ScanState.FAILED, ended_at=at)
         )
 
+    def newest_scan(self, source_id: SourceId) -> ScanId | None:
+        """The newest scan of a source, running or ended."""
+        query = sa.select(sa.func.max(scans.c.id)).where(scans.c.source_id == source_id)
+        found: ScanId | None = self._c.execute(query).scalar_one()
+        return found
+
     def last_scans(self, workspace_id: WorkspaceId) -> dict[SourceId, Scan]:
         """The newest scan of every source that has one."""
         newest = (
@@ -289,7 +308,7 @@ class EvidenceRepository:
             )
             .select_from(scan_problems.join(scans).join(sources))
             .where(sources.c.removed_at.is_(None))
-            .order_by(sources.c.id, scan_problems.c.path)
+            .order_by(sources.c.id, scan_problems.c.path, scan_problems.c.id)
         )
         rows: list[SkipRow] = []
         for chunk in _chunks(newest):
@@ -309,6 +328,18 @@ class EvidenceRepository:
             path: KnownFile(file_id, size, mtime, state)
             for path, file_id, size, mtime, state in self._c.execute(query)
         }
+
+    def placed(self, workspace_id: WorkspaceId) -> Iterator[PlacedFile]:
+        """Every file of a workspace, also of sources that were removed."""
+        c = files.c
+        query = (
+            sa.select(
+                c.id, c.source_id, sources.c.path_bytes, c.path_bytes, c.source_hash, c.scan_id
+            )
+            .select_from(files.join(sources))
+            .where(sources.c.workspace_id == workspace_id)
+        )
+        yield from (PlacedFile(*row) for row in self._c.execute(query))
 
     def others_since(self, scan: Scan) -> bool:
         """Whether another scan of the same source may have met files since this one began."""
@@ -348,8 +379,9 @@ class EvidenceRepository:
 
     def see_below(self, source_id: SourceId, scan_id: ScanId, folder: str) -> None:
         """Record that a scan could not tell what has become of the files below a folder."""
-        below = files.c.path.startswith(f"{folder}/" if folder else "", autoescape=True)
-        here = (files.c.source_id == source_id) & (files.c.scan_id < scan_id) & below
+        here = (files.c.source_id == source_id) & (files.c.scan_id < scan_id)
+        if folder:
+            here &= _below(folder)
         self._c.execute(files.update().where(here).values(scan_id=scan_id))
 
     def mark_missing(self, source_id: SourceId, scan_id: ScanId) -> int:
@@ -462,7 +494,7 @@ class EvidenceRepository:
             files.c.source_id == source_id, files.c.state != FileState.MISSING
         )
         if folder:
-            query = query.where(files.c.path.startswith(f"{folder}/", autoescape=True))
+            query = query.where(_below(folder))
         yield from ((path, size) for path, size in self._c.execute(query))
 
     # Rules and tags
@@ -622,13 +654,38 @@ def _conditions(query: FileQuery) -> Iterator[sa.ColumnElement[bool]]:
     if query.source_id is not None:
         yield files.c.source_id == query.source_id
     if query.folder:
-        yield files.c.path.startswith(f"{query.folder}/", autoescape=True)
+        yield _below(query.folder)
     if query.text:
-        yield sa.func.lower(files.c.path).contains(query.text.lower(), autoescape=True)
+        yield _holds(query.text)
     if query.kind:
         yield files.c.kind == query.kind
     if query.tag:
         yield sa.exists().where(file_tags.c.file_id == files.c.id, file_tags.c.tag == query.tag)
+
+
+_ESCAPE = "|"
+_UPPER_ASCII = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+
+
+def _literal(text: str) -> str:
+    """Text as it stands in a pattern; a bracket means something to SQL Server alone."""
+    return re.sub(r"[|%_\[]", r"|\g<0>", text)
+
+
+def _below(folder: str) -> sa.ColumnElement[bool]:
+    """Whether a file lies below a folder."""
+    return files.c.path.like(f"{_literal(folder)}/%", escape=_ESCAPE)
+
+
+def _holds(text: str) -> sa.ColumnElement[bool]:
+    """Whether a path holds a text, in whichever case; sqlite and PostgreSQL know that of ASCII alone."""
+    lower = sa.func.lower(files.c.path)
+    return sa.or_(
+        *(
+            lower.like(f"%{_literal(one)}%", escape=_ESCAPE)
+            for one in sorted({text.lower(), text.translate(_UPPER_ASCII)})
+        )
+    )
 
 
 def _listed(row: sa.RowMapping, tags: tuple[str, ...]) -> FileRow:

@@ -58,7 +58,7 @@ class OutputFile:
     sink: str
     """The key of the sink that it is in; empty for the Parquet folder of the home."""
     path: str
-    """Relative to the sink's root; empty where the rows are in a database."""
+    """Relative to the sink's root; empty where the rows are in a database, or were purged."""
     rows: int
     size_bytes: int
     schema_hash: str
@@ -192,8 +192,12 @@ class OutputRepository:
         wanted = sorted(ids)
         found: list[OutputFile] = []
         for at in range(0, len(wanted), 500):
-            query = sa.select(outputs).where(
-                outputs.c.job_id.in_(wanted[at : at + 500]), outputs.c.superseded_at.is_(None)
+            query = (
+                sa.select(outputs)
+                .where(
+                    outputs.c.job_id.in_(wanted[at : at + 500]), outputs.c.superseded_at.is_(None)
+                )
+                .order_by(outputs.c.id)
             )
             found.extend(_output(row) for row in self._c.execute(query).mappings())
         return found
@@ -207,6 +211,20 @@ class OutputRepository:
                 .values(superseded_at=at, superseded_by=by)
             )
 
+    def superseded(self) -> list[OutputFile]:
+        """The files whose rows count no longer, and that were not purged."""
+        query = (
+            sa.select(outputs)
+            .where(outputs.c.superseded_at.is_not(None), outputs.c.path != "")
+            .order_by(outputs.c.id)
+        )
+        return [_output(row) for row in self._c.execute(query).mappings()]
+
+    def purged(self, ids: Sequence[OutputId]) -> None:
+        """Record that files are there no longer; what they were stays on record."""
+        for one in ids:
+            self._c.execute(outputs.update().where(outputs.c.id == one).values(path=""))
+
     def are_current(self, ids: Sequence[OutputId]) -> bool:
         """Whether all of these files still count."""
         return all(
@@ -216,6 +234,14 @@ class OutputRepository:
             is None
             for one in ids
         )
+
+    def on_record(self, ids: Sequence[OutputId]) -> set[OutputId]:
+        """Which of these files are on record."""
+        found: set[OutputId] = set()
+        for at in range(0, len(ids), 500):
+            query = sa.select(outputs.c.id).where(outputs.c.id.in_(ids[at : at + 500]))
+            found.update(OutputId(one) for one in self._c.execute(query).scalars())
+        return found
 
     def paths(self, sink: str) -> set[str]:
         """The path of every file of a sink that is on record, superseded or not."""
@@ -350,6 +376,7 @@ class OutputRepository:
             _orphaned(m.workspace_id, m.parser, sa.func.max(m.job_id))
             .where(~is_open, files.c.scan_id.not_in(running))
             .group_by(m.workspace_id, m.parser)
+            .order_by(m.workspace_id, m.parser)
         )
         rows = self._c.execute(orphaned)
         return [Outdated(*row) for row in rows]
@@ -366,7 +393,8 @@ class OutputRepository:
             query = query.where(condition)
         found: list[Materialization] = []
         for at in range(0, len(wanted), 500):
-            rows = self._c.execute(query.where(column.in_(wanted[at : at + 500]))).mappings()
+            chunk = query.where(column.in_(wanted[at : at + 500]))
+            rows = self._c.execute(chunk.order_by(materializations.c.id)).mappings()
             found.extend(_materialization(row) for row in rows)
         return found
 

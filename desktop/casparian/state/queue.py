@@ -8,7 +8,7 @@ whose token is stale is refused. All times are by the store's clock (`UnitOfWork
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -88,44 +88,15 @@ class JobRepository:
         if rows:
             self._c.execute(job_files.insert(), rows)
 
-    def claim(self, host: str, pid: int, now: datetime) -> Claim | None:
-        """Take the next queued job that this host may have, or None if there is none."""
-        refused = sa.exists().where(
-            job_refusals.c.job_id == jobs.c.id,
-            job_refusals.c.host == host,
-            job_refusals.c.until > now,
-        )
-        query = (
-            sa.select(jobs)
-            .where(
-                jobs.c.state == JobState.QUEUED,
-                jobs.c.cancel_asked == sa.false(),
-                jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
-                ~refused,
-            )
-            .order_by(jobs.c.priority, jobs.c.id)
-            .limit(1)
-        )
-        row = self._c.execute(_locked(query)).mappings().one_or_none()
-        if row is None:
-            return None
-        token, lease_until = new_id(), now + LEASE
-        job = replace(_job(row), state=JobState.CLAIMED, attempt=row["attempt"] + 1, host=host)
-        self._c.execute(
-            jobs.update()
-            .where(jobs.c.id == job.id)
-            .values(
-                state=JobState.CLAIMED,
-                attempt=job.attempt,
-                token=token,
-                lease_until=lease_until,
-                host=host,
-                pid=pid,
-                started_at=now,
-                problem="",
-            )
-        )
-        return Claim(job, token, lease_until)
+    def claim(self, host: str, pid: int, now: datetime, token: str | None = None) -> Claim | None:
+        """Take the next queued job that this host may have, or None if there is none.
+
+        Who names a token can tell later whether a claim was made over which the connection was lost.
+        """
+        token, until = token or new_id(), now + LEASE
+        values = {"b_host": host, "b_pid": pid, "b_now": now, "b_token": token, "b_until": until}
+        row = self._c.execute(_CLAIM, values).mappings().one_or_none()
+        return None if row is None else Claim(_job(row), token, until)
 
     def beat(self, job_id: JobId, token: str, now: datetime) -> bool:
         """Prolong a lease; False means that the claim is lost or the job is to be cancelled."""
@@ -178,27 +149,25 @@ class JobRepository:
             self._c.execute(job_refusals.insert().values(row))
 
     def next_due(self, host: str, now: datetime) -> datetime | None:
-        """When the next job is to be tried again that rests after a trouble; None if none does."""
-        refused = sa.exists().where(
-            job_refusals.c.job_id == jobs.c.id,
-            job_refusals.c.host == host,
-            job_refusals.c.until > now,
-        )
-        query = sa.select(sa.func.min(jobs.c.not_before)).where(
-            jobs.c.state == JobState.QUEUED,
-            jobs.c.cancel_asked == sa.false(),
-            jobs.c.not_before > now,
-            ~refused,
-        )
+        """When the next job is to be tried again that rests after a trouble, or may be already.
+
+        None if there is none.
+        """
+        query = sa.select(sa.func.min(jobs.c.not_before)).where(*_for_host(host, now))
         found: datetime | None = self._c.execute(query).scalar_one()
         return found
+
+    def waits_for(self, host: str, now: datetime) -> bool:
+        """Whether a job waits in the queue that this host may have, now or after a rest."""
+        query = sa.select(jobs.c.id).where(*_for_host(host, now)).limit(1)
+        return self._c.execute(query).first() is not None
 
     def to_undo(self) -> list[Job]:
         """Jobs that did not succeed, and of which a sink may still hold rows."""
         query = sa.select(jobs).where(
             jobs.c.undo == sa.true(), jobs.c.state.in_((JobState.FAILED, JobState.CANCELLED))
         )
-        return [_job(row) for row in self._c.execute(query).mappings()]
+        return [_job(row) for row in self._c.execute(query.order_by(jobs.c.id)).mappings()]
 
     def undone(self, job_id: JobId) -> None:
         """Record that no sink holds rows of a job that did not succeed."""
@@ -210,7 +179,7 @@ class JobRepository:
         With `expired_at` of these only those whose lease had run out then, locked, so that no two
         programs take back the same one.
         """
-        query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE))
+        query = sa.select(jobs).where(jobs.c.state.in_(_ACTIVE)).order_by(jobs.c.id)
         if expired_at is not None:
             query = _locked(query.where(jobs.c.lease_until < expired_at))
         return [
@@ -248,6 +217,18 @@ class JobRepository:
         found: set[str] = set()
         for at in range(0, len(wanted), 500):
             query = sa.select(jobs.c.id).where(jobs.c.id.in_(wanted[at : at + 500]))
+            found.update(self._c.execute(query).scalars())
+        return found
+
+    def ended(self, ids: Iterable[str]) -> set[str]:
+        """Which of these jobs are at their end."""
+        wanted = list(ids)
+        found: set[str] = set()
+        for at in range(0, len(wanted), 500):
+            query = sa.select(jobs.c.id).where(
+                jobs.c.id.in_(wanted[at : at + 500]),
+                jobs.c.state.not_in((JobState.QUEUED, *_ACTIVE)),
+            )
             found.update(self._c.execute(query).scalars())
         return found
 
@@ -355,6 +336,23 @@ class JobRepository:
         return [(at, message) for at, message in self._c.execute(query)]
 
 
+def _refused(host: Any, now: Any) -> sa.ColumnElement[bool]:
+    """Whether a host keeps away from a job for now."""
+    of_host = job_refusals.c.host == host
+    return sa.exists().where(
+        job_refusals.c.job_id == jobs.c.id, of_host, job_refusals.c.until > now
+    )
+
+
+def _for_host(host: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds for a queued job that a host may have."""
+    return (
+        jobs.c.state == JobState.QUEUED,
+        jobs.c.cancel_asked == sa.false(),
+        ~_refused(host, now),
+    )
+
+
 def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
     """Lock the jobs that are found, and pass over those that others hold."""
     # SQLAlchemy leaves FOR UPDATE out for SQL Server: the hints say the same there.
@@ -380,9 +378,48 @@ _JOB_COLUMNS = (
     "quarantined",
     "failed_files",
     "problem",
+    "not_before",
     "retry_of",
 )
 
 
 def _job(row: sa.RowMapping) -> Job:
     return Job(**{name: row[name] for name in _JOB_COLUMNS})
+
+
+def _claim() -> sa.Executable:
+    """Find the next job, lock it and take it in one statement: one way to the server and back."""
+
+    def given(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
+        return sa.bindparam(f"b_{name}", required=False, type_=column.type)
+
+    now, host = given("now", jobs.c.started_at), given("host", jobs.c.host)
+    query = (
+        sa.select(jobs.c.id)
+        .where(
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.cancel_asked == sa.false(),
+            jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
+            ~_refused(host, now),
+        )
+        .order_by(jobs.c.priority, jobs.c.id)
+        .limit(1)
+    )
+    return (
+        jobs.update()
+        .where(jobs.c.id == _locked(query).correlate(None).scalar_subquery())
+        .values(
+            state=JobState.CLAIMED,
+            attempt=jobs.c.attempt + 1,
+            token=given("token", jobs.c.token),
+            lease_until=given("until", jobs.c.lease_until),
+            host=host,
+            pid=given("pid", jobs.c.pid),
+            started_at=now,
+            problem="",
+        )
+        .returning(*(jobs.c[name] for name in _JOB_COLUMNS))
+    )
+
+
+_CLAIM = _claim()

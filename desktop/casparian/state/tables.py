@@ -65,6 +65,17 @@ class Instant(sa.types.TypeDecorator[datetime]):
 _COLLATIONS = {"postgresql": "C", "mssql": "Latin1_General_100_BIN2"}
 
 
+def storable(text: str) -> str:
+    r"""The text as every backend can hold it, so that a store reads the same wherever it is.
+
+    PostgreSQL cannot hold the character NUL: its picture stands for it. No database can hold half of a
+    surrogate pair, which messages with file names may have: it becomes `\udcXX`.
+    """
+    if "\0" in text:
+        text = text.replace("\0", "\u2400")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class Text(sa.types.TypeDecorator[str]):
     """Text of people and evidence: Unicode, of a bounded length or of none."""
 
@@ -80,10 +91,7 @@ class Text(sa.types.TypeDecorator[str]):
 
     @override
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
-        # PostgreSQL cannot hold the character NUL; what is shown for it is its picture.
-        if value is not None and dialect.name == "postgresql":
-            return value.replace("\0", "\u2400")
-        return value
+        return None if value is None else storable(value)
 
 
 class Word(sa.types.TypeDecorator[str]):
@@ -359,7 +367,7 @@ outputs = sa.Table(
     sa.Column("quarantine", sa.Boolean, nullable=False),
     # The sink it is in, as it stands in keys; empty for the Parquet folder.
     _text("sink", default=""),
-    # Relative to the sink's root, `/` between parts; empty where the rows are in a database.
+    # Relative to the sink's root, `/` between parts; empty where the rows are in a database, or purged.
     _text("path"),
     _count("rows"),
     _count("size_bytes"),
