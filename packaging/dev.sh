@@ -30,10 +30,11 @@ opens_screen() {
     ) >/dev/null 2>&1
 }
 
-# What Qt links to, as PACKAGE:LIBRARY. The libraries are looked for, and not the packages, since
-# these have other names on other systems and releases.
-qt_libraries='libgl1:libGL.so.1 libegl1:libEGL.so.1 libglib2.0-0:libglib-2.0.so.0
-    libdbus-1-3:libdbus-1.so.3 libfontconfig1:libfontconfig.so.1 libxkbcommon0:libxkbcommon.so.0'
+# What Qt links to, and the driver for SQL Server (the last), as PACKAGE:LIBRARY. The libraries are
+# looked for, and not the packages, since these have other names on other systems and releases.
+program_libraries='libgl1:libGL.so.1 libegl1:libEGL.so.1 libglib2.0-0:libglib-2.0.so.0
+    libdbus-1-3:libdbus-1.so.3 libfontconfig1:libfontconfig.so.1 libxkbcommon0:libxkbcommon.so.0
+    libltdl7:libltdl.so.7'
 screen_libraries='libxcb-cursor0:libxcb-cursor.so.0 libxcb-icccm4:libxcb-icccm.so.4
     libxcb-keysyms1:libxcb-keysyms.so.1 libxcb-shape0:libxcb-shape.so.0
     libxkbcommon-x11-0:libxkbcommon-x11.so.0'
@@ -65,7 +66,7 @@ install_packages() {
 ensure_libraries() {
     [ "$(uname)" = Linux ] || return 0
     present=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null) || return 0
-    wanted=$qt_libraries
+    wanted=$program_libraries
     if has_screen; then wanted="$wanted $screen_libraries"; fi
     missing=
     for one in $wanted; do

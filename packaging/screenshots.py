@@ -3,13 +3,16 @@
     python packaging/screenshots.py EVIDENCE [--out resources/screenshots] [--size 1280x800] [--home HOME]
 
 It works on a home of its own that is thrown away afterwards, unless --home names one, whose tables it then
-shows as they are. Without a screen it draws off screen; the pictures are the same.
+shows as they are. Without a screen it draws off screen; the pictures are the same. The configuration is
+shown for every profile: with a real PostgreSQL out of the tests' wheel, and with a server that is not
+there; --configuration takes these alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import shutil
 import sys
@@ -20,17 +23,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "desktop"))
+sys.path[:0] = [str(ROOT / "desktop"), str(ROOT / "tests")]
 if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import qasync  # type: ignore[import-untyped]  # noqa: E402  # it ships no types
-from PySide6.QtCore import QPoint, QRect, QSize, Qt  # noqa: E402
+from PySide6.QtCore import QEvent, QPoint, QRect, QSize, Qt  # noqa: E402
 from PySide6.QtGui import QImage, QPainter  # noqa: E402
+from PySide6.QtWidgets import QApplication, QLabel  # noqa: E402
 
 from casparian.bootstrap import open_services  # noqa: E402
+from casparian.domain.addresses import parse  # noqa: E402
 from casparian.domain.contracts import LINEAGE_COLUMNS  # noqa: E402
 from casparian.domain.results import Filter, Sort  # noqa: E402
+from casparian.services.configuration import ROLES  # noqa: E402
 from casparian.settings import load  # noqa: E402
 from casparian.ui import theme  # noqa: E402
 from casparian.ui.app import make_application  # noqa: E402
@@ -41,11 +47,12 @@ from casparian.ui.main_window import MainWindow  # noqa: E402
 from casparian.ui.tasks import PoolExecutor, Tasks  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Iterator
 
-    from PySide6.QtWidgets import QApplication, QWidget
+    from PySide6.QtWidgets import QWidget
 
     from casparian.bootstrap import Services
+    from casparian.settings import Settings
 
 PATIENCE_S = 300.0
 COLOURS = 255
@@ -96,6 +103,25 @@ class Studio:
             self._take(window, f"{view}-{mode}")
 
         await self._results(mode)
+
+    async def take_configuration(self, name: str) -> None:
+        """Take the page of the configuration once every role has been looked at."""
+        await self._until(lambda: self._window.workspace is not None, "the workspace is open")
+        window = self._window
+        mode: theme.Mode
+        for mode in ("light", "dark"):
+            theme.apply(self._app, mode)
+            window.show_view("workspace")
+            window.workspaces.show_configuration("state")
+            await self._until(self._is_looked_at, "every role has been looked at")
+            await self._settled()
+            self._take(window, f"configuration-{name}-{mode}")
+
+    def _is_looked_at(self) -> bool:
+        words = (self._window.findChild(QLabel, f"test_{role}_word") for role in ROLES)
+        return all(
+            one is not None and one.text() in {"Reachable", "Cannot be used"} for one in words
+        )
 
     async def _results(self, mode: str) -> None:
         window, results = self._window, self._window.results
@@ -198,47 +224,88 @@ def main() -> int:
     arguments.add_argument("--out", type=Path, default=ROOT / "resources" / "screenshots")
     arguments.add_argument("--size", default="1280x800")
     arguments.add_argument("--home", type=Path)
+    arguments.add_argument("--configuration", action="store_true", help="of these pages alone")
     given = arguments.parse_args()
     width, height = map(int, given.size.split("x"))
     given.out.mkdir(parents=True, exist_ok=True)
+    app = make_application("light")
+    loop = qasync.QEventLoop(app)
+    asyncio.set_event_loop(loop)
+    show = Showing(app, loop, given.out, QSize(width, height))
     with tempfile.TemporaryDirectory(prefix="case-", ignore_cleanup_errors=True) as folder:
         # A copy: pictures are to show a path that means nothing, not where somebody keeps evidence.
         evidence = [Path(folder) / one.resolve().name for one in given.evidence]
         for one, copy in zip(given.evidence, evidence, strict=True):
             shutil.copytree(one, copy) if one.is_dir() else shutil.copy2(one, copy)
-        _run(given.home or Path(folder) / "home", evidence, given.out, QSize(width, height))
+        home = load(given.home or Path(folder) / "home")
+        if not given.configuration:
+            show(home, lambda studio: studio.take_all(evidence))
+        show(home, lambda studio: studio.take_configuration("local"))
+        for name, changes in _other_profiles():
+            settings = replace(load(Path(folder) / name), **changes)
+            show(settings, lambda studio, name=name: studio.take_configuration(name))
+    loop.close()
     return 0
 
 
-def _run(home: Path, evidence: list[Path], out: Path, size: QSize) -> None:
-    settings = load(home)
-    app = make_application("light")
-    loop = qasync.QEventLoop(app)
-    asyncio.set_event_loop(loop)
-    slots, short, long = (
-        PoolExecutor(count, name) for count, name in ((2, "slots"), (4, "short"), (4, "long"))
-    )
-    services = open_services(settings, slots)
-    bridge, tasks = EventBridge(services.bus), Tasks(loop, short, long)
-    # As somebody leaves the columns who looks at logons.
-    layout = ColumnLayout(hidden=frozenset({*LINEAGE_COLUMNS, *HIDDEN}))
-    ColumnLayouts(settings.home / "window.ini").put(TABLE, layout)
-    window = MainWindow(services, tasks, bridge)
-    window.resize(size)
-    window.show()
-    try:
-        loop.run_until_complete(Studio(app, services, window, out).take_all(evidence))
-    finally:
-        tasks.close()
-        window.intake.cancel()
-        services.jobs.close()
-        window.results.close_views()
-        for pool in (slots, long, short):
-            pool.shutdown()
-        bridge.close()
-        services.close()
-        window.close()
-        loop.close()
+def _other_profiles() -> Iterator[tuple[str, dict[str, str]]]:
+    """The profiles that need a server, one of them with a server that is not there."""
+    from helpers import postgres
+
+    with postgres.running() as server:
+        with server.connect() as connection:
+            connection.execute("CREATE ROLE analyst LOGIN SUPERUSER")
+            for database in ("control", "cases"):
+                connection.execute(f"CREATE DATABASE {database}")
+        place = f"postgres://analyst@127.0.0.1:{server.port}"
+        outputs = parse(f"{place}/cases", schemes=("postgres",)).text
+        yield "hybrid", {"profile": "hybrid", "default_sink": outputs}
+        state = f"{place}/control"
+        yield (
+            "enterprise",
+            {"profile": "enterprise", "state_store": state, "default_sink": outputs},
+        )
+    yield "dead", {"profile": "hybrid", "default_sink": "postgres://analyst@127.0.0.1:1/cases"}
+
+
+class Showing:
+    """Opens the window over some settings, has its pictures taken, and closes everything."""
+
+    def __init__(self, app: QApplication, loop: qasync.QEventLoop, out: Path, size: QSize) -> None:
+        self._app, self._loop, self._out, self._size = app, loop, out, size
+
+    def __call__(
+        self, settings: Settings, take: Callable[[Studio], Coroutine[None, None, None]]
+    ) -> None:
+        """Show the window while the pictures are taken."""
+        slots, short, long = (
+            PoolExecutor(count, name) for count, name in ((2, "slots"), (4, "short"), (4, "long"))
+        )
+        services = open_services(settings, slots)
+        bridge, tasks = EventBridge(services.bus), Tasks(self._loop, short, long)
+        # As somebody leaves the columns who looks at logons.
+        layout = ColumnLayout(hidden=frozenset({*LINEAGE_COLUMNS, *HIDDEN}))
+        ColumnLayouts(settings.home / "window.ini").put(TABLE, layout)
+        window = MainWindow(services, tasks, bridge)
+        window.resize(self._size)
+        window.show()
+        try:
+            studio = Studio(self._app, services, window, self._out)
+            self._loop.run_until_complete(take(studio))
+        finally:
+            tasks.close()
+            window.intake.cancel()
+            services.jobs.close()
+            window.results.close_views()
+            for pool in (slots, long, short):
+                pool.shutdown()
+            bridge.close()
+            services.close()
+            window.close()
+            for one in (window, tasks, bridge):
+                one.deleteLater()
+            QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+            gc.collect()
 
 
 if __name__ == "__main__":

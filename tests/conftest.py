@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import uuid
 from pathlib import Path
 
 import pytest
@@ -60,20 +59,6 @@ def postgres(postgres_server):
     """The address of an empty database of its own on a real PostgreSQL."""
     with postgres_server.database() as address:
         yield address
-
-
-@pytest.fixture(scope="session")
-def postgres_uri(postgres_server):
-    """The same server as libpq's tools name it."""
-    return postgres_server.uri
-
-
-@pytest.fixture
-def postgres_address(postgres_server):
-    """An address with a schema of its own, which is removed afterwards with those of its workspaces."""
-    schema = f"cf_{uuid.uuid4().hex[:12]}"
-    yield dataclasses.replace(postgres_server.root, schema=schema)
-    postgres_server.drop_schemas(schema)
 
 
 @pytest.fixture

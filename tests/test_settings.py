@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casparian.domain.errors import EnvironmentProblem, UserProblem
-from casparian.settings import Settings, load, save, to_toml
+from casparian.settings import Settings, is_new, load, save, to_toml
 from helpers.rights import a_folder_for_all, an_ordinary_user
 
 
@@ -234,3 +234,13 @@ def test_settings_that_do_not_hold_are_not_saved(tmp_path: Path) -> None:
         with pytest.raises(UserProblem):
             save(wrong)
     assert settings.config_path.read_bytes() == before
+
+
+def test_a_home_is_new_until_its_settings_are_written(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert is_new(home)
+    settings = load(home, writes=False)
+    assert is_new(home)
+    save(settings)
+    assert not is_new(home)
+    assert load(home) == settings

@@ -196,6 +196,8 @@ def _plan(services: Services, request: Request, cancel: CancelToken) -> int:
         plan = report.plan
     else:
         plan = services.jobs.plan(workspace.id, force=request.options.force)
+    if request.options.submit:
+        services.jobs.submit(workspace.id, plan)
     if request.options.files:
         rows = [
             {
@@ -230,6 +232,7 @@ def _jobs(services: Services, request: Request, _cancel: CancelToken) -> int:
             "rows": one.rows,
             "quarantined": one.quarantined,
             "attempt": one.attempt,
+            "host": one.host,
             "problem": one.problem,
         }
         for one in services.jobs.list(workspace.id)
@@ -289,11 +292,12 @@ def _query(services: Services, request: Request, cancel: CancelToken) -> int:
     workspace = services.workspaces.by_name(request.workspace)
     options = request.options
     file_format = "json" if options.json and options.format == "table" else options.format
+    sink = _target(services, workspace, options)
     if options.output or file_format != "table":
         if file_format == "table":
             file_format = _format_of(Path(options.output))
-        return _write(services, request, workspace, options.sql, file_format, cancel)
-    with services.results.query(workspace.id, options.sql, cancel) as view:
+        return _write(services, request, workspace, options.sql, file_format, sink, cancel)
+    with services.results.query(workspace.id, options.sql, cancel, sink) as view:
         page = view.page(0, options.limit)
         names = [shown_text(name) for name in page.column_names]
         columns = [texts(column) for column in page.columns]
@@ -312,8 +316,16 @@ def _export(services: Services, request: Request, cancel: CancelToken) -> int:
     workspace = services.workspaces.by_name(request.workspace)
     options = request.options
     file_format = options.format or _format_of(Path(options.output))
-    what = services.results.spec(workspace.id, options.table)
-    return _write(services, request, workspace, what, file_format, cancel)
+    sink = _target(services, workspace, options)
+    what = services.results.spec(workspace.id, options.table, sink)
+    return _write(services, request, workspace, what, file_format, sink, cancel)
+
+
+def _target(services: Services, workspace: Workspace, options: argparse.Namespace) -> str:
+    """The key of what is asked: what `--target` says, else where the profile's outputs go."""
+    if options.target:
+        return services.results.target_of(workspace.id, options.target)
+    return services.results.default_target
 
 
 def _catalog(services: Services, request: Request, _cancel: CancelToken) -> int:
@@ -414,6 +426,9 @@ def _verb_parser() -> argparse.ArgumentParser:
     plan = verb("plan", "say what would be parsed, and why the rest would not")
     plan.add_argument("paths", nargs="*", metavar="PATH")
     plan.add_argument("--files", action="store_true", help="one line for every file")
+    plan.add_argument(
+        "--submit", action="store_true", help="queue it, for this host's or a team's workers"
+    )
     for one in (run, scan, plan):
         one.add_argument("--force", action="store_true", help="do again what is done already")
     jobs = verb("jobs", "list jobs, newest first")
@@ -432,6 +447,12 @@ def _verb_parser() -> argparse.ArgumentParser:
     export.add_argument("table", metavar="TABLE")
     export.add_argument("--format", choices=FORMATS, default="", help="default: by the file's name")
     for one in (query, export):
+        one.add_argument(
+            "--target",
+            default="",
+            metavar="catalog|ADDRESS",
+            help="where to ask (default: where the profile's outputs go)",
+        )
         one.add_argument("-o", "--output", metavar="FILE", required=one is export)
         one.add_argument(
             "--raw", action="store_true", help="CSV and XLSX: leave formulas as they are"
@@ -464,6 +485,7 @@ def _write(
     workspace: Workspace,
     what: ViewSpec | str,
     file_format: str,
+    sink: str,
     cancel: CancelToken,
 ) -> int:
     """Export to a file, or through a temporary one to stdout: the same bytes either way."""
@@ -482,6 +504,7 @@ def _write(
             what,
             target,
             file_format,
+            sink=sink,
             safe=not options.raw,
             overwrite=options.overwrite,
             progress=lambda _: None,

@@ -18,6 +18,7 @@ from casparian.domain.errors import Cancelled, UserProblem
 from casparian.domain.evidence import shown_path
 from casparian.printing import print_rows, tell
 from casparian.services import configuration
+from casparian.services.state_copy import copy_state, reset_state
 
 if TYPE_CHECKING:
     import argparse
@@ -106,6 +107,29 @@ _CONFIG: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
 }
 
 
+def _state(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
+    if options.act == "copy":
+        address = parse(options.to, schemes=STATE_SCHEMES)
+        _keep(address)
+        tell(f"The control plane is copied from {settings.state.text} to {address.text}.")
+        tell("It is not changed where it is; `casparian config profile` moves the program over.")
+        _confirm(options, "Copy it?")
+        copied = copy_state(settings, address, cancel=cancel)
+        rows: list[dict[str, Any]] = [
+            {"table": name, "rows": count} for name, count in copied.rows.items()
+        ]
+        print_rows(rows, as_json=options.json)
+        return 0
+    tell(f"The control plane in {settings.state.text} is moved aside, dated; nothing is deleted.")
+    tell(
+        "Cases, sources, rules and jobs are not seen any more. Outputs stay where they are, and can"
+    )
+    tell("be attached again with `casparian outputs attach`.")
+    _confirm(options, "Move it aside?")
+    print_rows([{"moved to": reset_state(settings)}], as_json=options.json)
+    return 0
+
+
 def _worker(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
     if not settings.state.is_server and not options.until_idle:
         tell("The state store is a file of this machine: only programs on it share its queue.")
@@ -171,6 +195,7 @@ VERBS: dict[str, Callable[[Settings, argparse.Namespace, CancelToken], int]] = {
     "config": _config,
     "route": _route,
     "sources": _sources,
+    "state": _state,
     "worker": _worker,
 }
 
@@ -216,6 +241,14 @@ def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     mapped.add_argument("source", metavar="SOURCE", help="its path as listed")
     mapped.add_argument("path", metavar="PATH", help="where it lies there")
     mapped.add_argument("--host", default="", help="default: this one")
+
+    state = verb("state", "copy the control plane elsewhere, or start it afresh")
+    acts = state.add_subparsers(dest="act", required=True)
+    copy = acts.add_parser("copy", help="copy it to another place, compared row by row")
+    copy.add_argument("--to", required=True, metavar="ADDRESS")
+    reset = acts.add_parser("reset", help="move it aside, dated; outputs stay")
+    for one in (copy, reset):
+        _add_yes(one)
 
     worker = verb("worker", "run queued jobs without a window, for a team on one state store")
     worker.add_argument("--until-idle", action="store_true", help="end when the queue is empty")

@@ -189,10 +189,22 @@ class Settings:
         return self.home / "staging"
 
 
-def load(home: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+def is_new(home: Path | None = None, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether nobody has set up the program in this home yet: there is no settings file.
+
+    Raises:
+        UserProblem: the home folder is not known.
+    """
+    return not Settings(_home_folder(home, environ)).config_path.exists()
+
+
+def load(
+    home: Path | None = None, environ: Mapping[str, str] = os.environ, *, writes: bool = True
+) -> Settings:
     """Read the settings, and make the folders and the explained file where they are missing.
 
-    The home folder is `home`, else what CASPARIAN_HOME says, else ~/.casparian_flow.
+    The home folder is `home`, else what CASPARIAN_HOME says, else ~/.casparian_flow. Without `writes` a
+    missing file is left to be written by whoever asks the user first.
 
     Raises:
         UserProblem: the file does not parse, or has a key that is unknown or not usable.
@@ -209,10 +221,10 @@ def load(home: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     except OSError as error:
         raise from_os_error(error, "Could not read the program's home folder") from error
 
-    if text is None:
-        save(settings)
-    else:
+    if text is not None:
         settings = _parsed(text, settings)
+    elif writes:
+        save(settings)
 
     try:
         folders = [settings.output_dir, settings.logs_dir, settings.staging_dir]

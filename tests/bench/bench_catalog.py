@@ -82,7 +82,7 @@ def main() -> None:
             f"catalog of {len(table.files)} files built",
             lambda: views.build(home / "query.duckdb", [table, small], {}, 1),
         )
-        reader = CatalogReader(home / "query.duckdb", home, home / "tmp")
+        reader = CatalogReader(home / "query.duckdb", lambda: [home], home / "tmp")
         timed("catalog opened", reader.refresh)
         browse(reader, table)
         exports(reader, home, small)

@@ -3,7 +3,7 @@
 Rows are of the shape of event logs. Prints ratios: 1.0 means that replacing, recording and counting cost
 nothing on top of loading.
 
-    python tests/bench/bench_sinks.py [--rows 1000000] [--inserts 30000] [--rounds 3]
+    PYTHONPATH=tests python tests/bench/bench_sinks.py [--rows 1000000] [--inserts 30000] [--rounds 3]
 
 What is loaded by hand comes from memory, and once more from the same Parquet files that the sinks read.
 """

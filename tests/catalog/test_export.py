@@ -9,7 +9,6 @@ import json
 import threading
 import zipfile
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -22,51 +21,15 @@ from hypothesis import strategies as st
 from casparian import __version__
 from casparian.catalog import export as exporting
 from casparian.catalog.cells import XLSX_CELL_CHARS
-from casparian.catalog.export import FORMATS, ManifestFacts, SourceFact, export
+from casparian.catalog.export import FORMATS, export
 from casparian.domain.cancel import CancelToken
 from casparian.domain.contracts import LINEAGE_COLUMNS
 from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, UserProblem
 from casparian.domain.results import Filter, Sort, ViewSpec
 from casparian.domain.types import read_text
+from helpers.hard import HARD, about
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "exports"
-AT = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
-
-HARD = {
-    "yes": ("boolean", [True, False, None]),
-    "whole": ("int64", [2**63 - 1, -(2**53) - 1, None]),
-    "real": ("float64", [0.1, float("nan"), float("-inf")]),
-    "exact": ("decimal(20,2)", [Decimal("123456789012345678.90"), Decimal("-0.50"), None]),
-    "day": ("date", [19_061, -134_774, 10_540_425]),
-    "clock": ("time", [59_630_089_354, 0, None]),
-    "local": ("timestamp", [1_646_930_030_089_354, -11_644_473_600_000_000, None]),
-    "instant": (
-        "timestamp_utc",
-        [1_646_930_030_089_354, -11_644_473_600_000_000, 910_692_730_085_477_580],
-    ),
-    "lasted": ("duration", [-5, 90_061_000_001, None]),
-    "said": (
-        "string",
-        ['=1+1,"quoted"\nsecond line', "", "NUL \0 bell \x07 CR \r _x0041_ \ufffe 😀 <&>\u202e"],
-    ),
-    "formula": ("string", ["@SUM(A1)", "＝cmd", "-5"]),
-    "bytes": ("binary", [b"\x00\xff", b"", None]),
-    "object": ("json", ['{"a": "b\\nc",\n "d": [1, 2.50]}', '"text"', "null"]),
-    "many": ("list<string>", [["a", None, 'say "b"'], [], None]),
-    "parts": (
-        "struct<at:timestamp_utc,n:list<int64>>",
-        [{"at": 0, "n": [1]}, {"at": None, "n": None}, None],
-    ),
-    '=name,"odd"': ("string", ["x", "y", None]),
-}
-
-
-def about(**options):
-    facts = {"workspace": "default", "program_version": "0.0.0", "exported_at": AT}
-    facts["sources_of"] = lambda hashes: [
-        SourceFact(f"evidence/{int(one, 16)}.evtx", one, f"sha256-{int(one, 16)}") for one in hashes
-    ]
-    return ManifestFacts(**(facts | options))
 
 
 @pytest.fixture

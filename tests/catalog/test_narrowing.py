@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from casparian.catalog.guard import check_select
-from casparian.catalog.narrowing import narrowed
 from casparian.domain.errors import UserProblem
 from casparian.domain.results import ColumnInfo, Filter, Sort
 
@@ -19,7 +18,7 @@ def reader(case, opened):
 
 
 def rows(reader, **wishes):
-    statement = narrowed(SQL, COLUMNS, reader.keywords(), **wishes)
+    statement = reader.narrowed(SQL, COLUMNS, **wishes)
     check_select(statement)
     with reader.query(statement) as view:
         return [tuple(row.values()) for row in view.page(0, 100).to_pylist()]
@@ -38,8 +37,8 @@ def test_filters_search_and_order_hold_together(reader) -> None:
 
 
 def test_a_comment_at_the_end_of_the_query_hides_nothing(reader) -> None:
-    statement = narrowed(
-        "SELECT 1 AS n -- one", [ColumnInfo("n", "int64")], reader.keywords(), sort=[Sort("n")]
+    statement = reader.narrowed(
+        "SELECT 1 AS n -- one", [ColumnInfo("n", "int64")], sort=[Sort("n")]
     )
     with reader.query(statement) as view:
         assert view.count() == 1
@@ -48,15 +47,15 @@ def test_a_comment_at_the_end_of_the_query_hides_nothing(reader) -> None:
 @pytest.mark.parametrize("name", ["nothing", "n) --"])
 def test_a_column_that_is_not_there_is_refused(reader, name) -> None:
     with pytest.raises(UserProblem, match="no column"):
-        narrowed(SQL, COLUMNS, reader.keywords(), sort=[Sort(name)])
+        reader.narrowed(SQL, COLUMNS, sort=[Sort(name)])
 
 
 def test_columns_of_one_name_are_told_and_not_guessed(reader) -> None:
     twice = [ColumnInfo("n", "int64"), ColumnInfo("n", "int64")]
     with pytest.raises(UserProblem, match="names of their own"):
-        narrowed("SELECT 1 AS n, 2 AS n", twice, reader.keywords(), sort=[Sort("n")])
+        reader.narrowed("SELECT 1 AS n, 2 AS n", twice, sort=[Sort("n")])
 
 
 def test_what_may_not_run_is_not_wrapped_either(reader) -> None:
     with pytest.raises(UserProblem):
-        narrowed("DROP TABLE x", COLUMNS, reader.keywords())
+        reader.narrowed("DROP TABLE x", COLUMNS)

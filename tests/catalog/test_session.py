@@ -27,7 +27,7 @@ def session(case):
     case.add("t", COLUMNS, {"a": [1, 2, 3]})
     case.add("mine", COLUMNS, {"a": [7]}, schema="case A")
     case.build()
-    opened = Session(Opening(case.catalog, case.outputs, case.home / "tmp", 512))
+    opened = Session(Opening(case.catalog, lambda: [case.outputs], case.home / "tmp", 512))
     yield opened
     opened.release()
 
@@ -111,7 +111,9 @@ def test_python_variables_are_not_tables(session):
 def test_nothing_outside_the_outputs_is_read_whatever_the_catalog_says(case, tmp_path):
     case.add("t", COLUMNS, {"a": [1]})
     case.build()
-    session = Session(Opening(case.catalog, tmp_path / "elsewhere", case.home / "tmp", 512))
+    session = Session(
+        Opening(case.catalog, lambda: [tmp_path / "elsewhere"], case.home / "tmp", 512)
+    )
     try:
         with pytest.raises(UserProblem, match="not allowed"):
             session.table("FROM t")
@@ -125,7 +127,7 @@ def test_a_link_out_of_the_outputs_is_not_followed(case, tmp_path):
     outside = path.rename(tmp_path / "outside.parquet")
     path.symlink_to(outside)
     case.build()
-    session = Session(Opening(case.catalog, case.outputs, case.home / "tmp", 512))
+    session = Session(Opening(case.catalog, lambda: [case.outputs], case.home / "tmp", 512))
     try:
         with pytest.raises(CasparianError):
             session.table("FROM t")
@@ -186,7 +188,7 @@ def test_queries_in_many_threads_do_not_meet(session):
 def test_a_query_that_needs_too_much_memory_is_told_and_the_next_one_runs(case):
     case.add("t", COLUMNS, {"a": [1]})
     case.build()
-    session = Session(Opening(case.catalog, case.outputs, case.home / "tmp", 64))
+    session = Session(Opening(case.catalog, lambda: [case.outputs], case.home / "tmp", 64))
     try:
         with pytest.raises(EnvironmentProblem, match="memory"):
             session.table("SELECT list(md5(CAST(range AS VARCHAR))) FROM range(20000000)")
@@ -200,7 +202,7 @@ def test_a_catalog_that_is_none_is_told_with_what_to_do(case):
     case.catalog.write_bytes(b"not a database" * 99)
 
     with pytest.raises(EnvironmentProblem) as problem:
-        Session(Opening(case.catalog, case.outputs, case.home / "tmp", 512))
+        Session(Opening(case.catalog, lambda: [case.outputs], case.home / "tmp", 512))
     assert "casparian catalog rebuild" in problem.value.hint
     assert list((case.home / "tmp").iterdir()) == []
 
@@ -208,7 +210,7 @@ def test_a_catalog_that_is_none_is_told_with_what_to_do(case):
 def test_the_last_holder_closes_it_and_leaves_nothing(case):
     case.add("t", COLUMNS, {"a": [1]})
     case.build()
-    session = Session(Opening(case.catalog, case.outputs, case.home / "tmp", 512))
+    session = Session(Opening(case.catalog, lambda: [case.outputs], case.home / "tmp", 512))
     session.hold()
     session.release()
     assert session.table("FROM t").num_rows == 1
@@ -231,7 +233,7 @@ def test_what_a_killed_program_left_is_swept_away_and_what_is_in_use_is_not(case
     for one in (left, alive, strange):
         one.mkdir(parents=True)
 
-    Session(Opening(case.catalog, case.outputs, temp, 512)).release()
+    Session(Opening(case.catalog, lambda: [case.outputs], temp, 512)).release()
 
     assert sorted(temp.iterdir()) == sorted([alive, strange])
 
@@ -239,7 +241,7 @@ def test_what_a_killed_program_left_is_swept_away_and_what_is_in_use_is_not(case
 def test_whoever_lets_go_while_a_query_runs_does_not_cut_it_short(case):
     case.add("t", COLUMNS, {"a": list(range(50_000))})
     case.build()
-    session = Session(Opening(case.catalog, case.outputs, case.home / "tmp", 512))
+    session = Session(Opening(case.catalog, lambda: [case.outputs], case.home / "tmp", 512))
     batches = session.stream("FROM t", rows=1_000)
     read = next(batches).num_rows
 

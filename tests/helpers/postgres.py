@@ -48,20 +48,6 @@ class Server:
     """Where it listens on 127.0.0.1; None for a server that is not ours."""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
-    @property
-    def uri(self) -> str:
-        """As libpq's tools name it."""
-        return uri_of(self.root)
-
-    def drop_schemas(self, prefix: str) -> None:
-        """Remove the schemas whose names begin so."""
-        with self.connect() as connection:
-            found = connection.execute(
-                "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, %s)", [prefix]
-            ).fetchall()
-            for (name,) in found:
-                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
-
     def connect(self, address: Address | None = None) -> psycopg.Connection:
         """A connection of the test's own, that commits each statement."""
         one = address or self.root

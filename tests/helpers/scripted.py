@@ -261,6 +261,7 @@ def _jobs(uow: UnitOfWork, told: Told) -> None:
     told.note("undone", uow.jobs.to_undo())
     uow.jobs.move(two, None, JobState.QUEUED, not_before=LATEST)
     told.note("due", uow.jobs.next_due("host", NOW))
+    told.note("waits", [uow.jobs.waits_for(one, NOW) for one in ("host", "elsewhere")])
     told.note("due elsewhere", uow.jobs.next_due("host", LATEST))
     told.note("evidence", uow.jobs.evidence(three, "host \U0001f4a9"))
     told.note("its own path", uow.jobs.evidence(three))

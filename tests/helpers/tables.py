@@ -83,7 +83,7 @@ class Case:
     def reader(self, **options):
         """A reader over the catalog, which is built first."""
         self.build()
-        return CatalogReader(self.catalog, self.outputs, self.home / "tmp", **options)
+        return CatalogReader(self.catalog, lambda: [self.outputs], self.home / "tmp", **options)
 
     def _quarantined(self, folder, rows):
         given = {

@@ -444,7 +444,7 @@ class SinkConformance:
         sink.deliver(texts("j1", f1=["old"]), CancelToken())
         broken = place.opening.open(on_step=fails_at(self.own(step)))
 
-        with pytest.raises(RuntimeError, match="on purpose"):
+        with pytest.raises(RuntimeError, match=self.own(step)):
             broken.deliver(texts("j2", gone=[("j1", "f1")], f1=["new"]), CancelToken())
 
         assert seen(place, "t") == ["old"]
@@ -846,7 +846,7 @@ def fails_at(step):
 
     def on_step(one):
         if one == step:
-            raise RuntimeError("on purpose")
+            raise RuntimeError(step)
 
     return on_step
 

@@ -419,7 +419,7 @@ class TestDelivery:
         columns = columns_of(text="string")
         path = parts(columns, {"text": ["a"]}, job=J1)
 
-        with pytest.raises(RuntimeError, match="on purpose"):
+        with pytest.raises(RuntimeError, match=step):
             sink.deliver(delivery(J1, table_delivery("t", columns, path)), CancelToken())
 
         assert server.statements[-2] == say.ROLLBACK

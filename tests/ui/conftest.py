@@ -17,6 +17,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from casparian import credentials
 from casparian.ui import theme
 from casparian.ui.actions import Actions
 from casparian.ui.app import make_application
@@ -57,6 +58,25 @@ def tasks(look):
     made.deleteLater()
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@pytest.fixture
+def keyring(monkeypatch):
+    """A keyring that is a dict: (service, name) -> password."""
+    kept = {}
+
+    class Keyring:
+        def get_password(self, service, name):
+            return kept.get((service, name))
+
+        def set_password(self, service, name, password):
+            kept[service, name] = password
+
+        def delete_password(self, service, name):
+            kept.pop((service, name), None)
+
+    monkeypatch.setattr(credentials, "_keyring", Keyring)
+    return kept
 
 
 @pytest.fixture

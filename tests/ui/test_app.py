@@ -57,3 +57,120 @@ def test_settings_that_do_not_hold_are_said_before_any_window(start, tmp_path):
     assert ended.returncode == 2
     assert "config.toml" in ended.stderr
     assert "theme" in ended.stderr
+
+
+FIRST = """
+import sys
+from pathlib import Path
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication, QPushButton
+from casparian.ui import app
+from casparian.ui.main_window import MainWindow
+from casparian.ui.welcome import WelcomeDialog
+
+opened = WelcomeDialog.open
+def open_it(dialog):
+    opened(dialog)
+    print("welcome", flush=True)
+    QTimer.singleShot(50, dialog.findChild(QPushButton, "welcome_" + sys.argv[2]).click)
+WelcomeDialog.open = open_it
+
+shown = MainWindow.show
+def show(window):
+    shown(window)
+    print("window", flush=True)
+    window.workspace_opened.connect(lambda _: QTimer.singleShot(50, window.close))
+MainWindow.show = show
+sys.exit(app.main(Path(sys.argv[1]), "", []))
+"""
+
+
+def test_the_first_start_begins_with_a_welcome(start, tmp_path):
+    home = tmp_path / "home"
+    ended = start(FIRST, home, "quit")
+    assert (ended.stdout.split(), ended.returncode) == (["welcome"], 0), ended.stderr
+    assert not (home / "config.toml").exists()
+    ended = start(FIRST, home, "start")
+    assert (ended.stdout.split(), ended.returncode) == (["welcome", "window"], 0), ended.stderr
+    assert (home / "config.toml").exists()
+    ended = start(FIRST, home, "start")
+    assert (ended.stdout.split(), ended.returncode) == (["window"], 0), ended.stderr
+
+
+def test_a_start_that_nobody_watches_needs_no_welcome(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("CASPARIAN_NO_WELCOME", "1")
+    ended = start(FIRST, tmp_path / "home", "start")
+    assert (ended.stdout.split(), ended.returncode) == (["window"], 0), ended.stderr
+
+
+AGAIN = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QPushButton, QRadioButton
+from casparian import bootstrap
+from casparian.domain.errors import EnvironmentProblem
+from casparian.settings import load, save
+from casparian.ui import app
+from casparian.ui.main_window import MainWindow
+from casparian.ui.profile_dialog import NoStoreDialog, ProfileDialog
+
+home = Path(sys.argv[1])
+settings = load(home)
+
+opener = bootstrap.open_services
+def open_services(settings, *arguments):
+    if settings.state.is_server:
+        raise EnvironmentProblem("The state store cannot be reached")
+    return opener(settings, *arguments)
+bootstrap.open_services = open_services
+
+opened = NoStoreDialog.open
+def open_it(dialog):
+    opened(dialog)
+    print("no store", flush=True)
+    QTimer.singleShot(50, dialog.findChild(QPushButton, "no_store_change").click)
+NoStoreDialog.open = open_it
+
+asked = ProfileDialog.open
+def ask(dialog):
+    asked(dialog)
+    dialog.findChild(QRadioButton, "profile_local").click()
+    ok = dialog.findChild(QPushButton, "profile_ok")
+    dialog.applied.connect(lambda _: QTimer.singleShot(0, ok.click))
+    ok.click()
+ProfileDialog.open = ask
+
+times = []
+shown = MainWindow.show
+def show(window):
+    shown(window)
+    times.append(window)
+    print("window", window._settings.profile, window._settings.sink.scheme, flush=True)
+    if len(times) == 1:
+        save(replace(load(home), default_sink=f"duckdb://{home}/case.duckdb"))
+        act = window.restart
+    else:
+        act = window.close
+    window.workspace_opened.connect(lambda _: QTimer.singleShot(50, act))
+MainWindow.show = show
+if len(sys.argv) > 2:
+    save(replace(settings, profile="enterprise", state_store=sys.argv[2], default_sink=sys.argv[2]))
+sys.exit(app.main(home, "", []))
+"""
+
+
+def test_a_restart_opens_everything_anew_with_the_settings_as_they_are(start, tmp_path):
+    ended = start(AGAIN, tmp_path / "home")
+    assert ended.stdout.splitlines() == ["window local parquet", "window local duckdb"]
+    noise = [line for line in ended.stderr.splitlines() if "This plugin" not in line]
+    assert (ended.returncode, noise) == (0, [])
+
+
+def test_a_state_store_that_is_gone_can_be_changed_at_the_start(start, tmp_path):
+    ended = start(AGAIN, tmp_path / "home", "postgres://x@127.0.0.1:1/db")
+    assert ended.stdout.splitlines() == [
+        "no store", "window local parquet", "window local duckdb",
+    ], ended.stderr  # fmt: skip
+    assert ended.returncode == 0

@@ -1,17 +1,25 @@
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractItemView, QPlainTextEdit, QTabWidget
+from PySide6.QtWidgets import QAbstractItemView, QPlainTextEdit, QTabWidget, QWidget
 
+from casparian.domain.errors import EnvironmentProblem
 from casparian.domain.events import JobChanged, JobProgressed
 from casparian.domain.jobs import Job, JobFile, JobFileState, JobState, Progress
+from casparian.ui import jobs_panel
 from casparian.ui.actions import Actions
 from casparian.ui.jobs_panel import JobsPanel
 from casparian.ui.record_table import FRACTION_ROLE
 
+SHARED = {
+    "profile": "enterprise",
+    "state_store": "postgres://me@db.example/state",
+    "default_sink": "postgres://me@db.example/cases",
+}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -21,8 +29,10 @@ class FakeJobs:
     def __init__(self, jobs):
         self.jobs = {job.id: job for job in jobs}
         self.asked = []
+        self.looks = 0
 
     def list(self, workspace_id):
+        self.looks += 1
         return list(self.jobs.values())
 
     def progress(self, job_id):
@@ -42,8 +52,10 @@ class FakeJobs:
 
 
 class FakeServices:
-    def __init__(self, jobs):
+    def __init__(self, jobs, services, **changes):
         self.jobs = jobs
+        self.bus = services.bus
+        self.settings = replace(services.settings, host="here", **changes)
 
 
 def a_job(number, state=JobState.SUCCEEDED, **facts):
@@ -55,9 +67,10 @@ def a_job(number, state=JobState.SUCCEEDED, **facts):
 
 @pytest.fixture
 def panel_of(qtbot, tasks, services, bridge):
-    def panel_of(*jobs):
+    def panel_of(*jobs, **changes):
         actions = Actions()
-        panel = JobsPanel(FakeServices(FakeJobs(jobs)), tasks, actions, bridge)
+        fake = FakeServices(FakeJobs(jobs), services, **changes)
+        panel = JobsPanel(fake, tasks, actions, bridge)
         panel.test_actions = actions
         qtbot.addWidget(panel)
         panel.resize(1200, 300)
@@ -86,10 +99,71 @@ def test_jobs_are_shown_newest_first_with_state_in_words(panel_of):
         a_job(2, JobState.FAILED, problem="The worker died", failed_files=3),
     )
     assert cells(panel, 0)[:2] == ["failed", "evtx 1"]
-    assert cells(panel, 0)[9] == "The worker died"
+    assert cells(panel, 0)[10] == "The worker died"
     assert cells(panel, 1)[0] == "done"
     assert cells(panel, 1)[4] == "1,234"
     assert cells(panel, 1)[7] == "took 2.00 s"
+
+
+def test_a_job_that_rests_says_when_it_is_tried_again_and_why(panel_of):
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    panel = panel_of(
+        a_job(1, JobState.QUEUED, problem="The database is gone.", not_before=soon, host="here"),
+        a_job(2, JobState.QUEUED, problem="here cannot reach /evidence.", host="here"),
+    )
+    assert cells(panel, 0)[0] == "queued again"
+    assert cells(panel, 0)[10] == "here cannot reach /evidence."
+    assert cells(panel, 1)[0] == "resting"
+    assert cells(panel, 1)[7] == f"tried again at {soon:%H:%M:%S} UTC"
+    assert cells(panel, 1)[10] == "The database is gone."
+
+
+@pytest.mark.parametrize(
+    ("host", "is_hidden"), [("here", True), ("there", False)], ids=["ours", "another"]
+)
+def test_the_host_is_shown_where_there_is_more_than_one(panel_of, host, is_hidden):
+    panel = panel_of(a_job(1, host=host))
+    assert cells(panel, 0)[8] == host
+    assert table(panel).isColumnHidden(8) is is_hidden
+
+
+def test_what_other_hosts_do_is_noticed_on_a_shared_store(panel_of, services, qtbot, monkeypatch):
+    monkeypatch.setattr(jobs_panel, "FOLLOW_MS", 20)
+    panel = panel_of(a_job(1, JobState.QUEUED), **SHARED)
+    assert not table(panel).isColumnHidden(8)
+    told = []
+    undo = services.bus.subscribe(told.append)
+    fake = panel._services.jobs
+    # Those of the panel itself, and one to compare with.
+    qtbot.waitUntil(lambda: fake.looks > 3)
+    fake.jobs["job 0001"] = a_job(1, JobState.SUCCEEDED, host="there")
+    fake.jobs["job 0002"] = a_job(2, JobState.RUNNING, host="there")
+    qtbot.waitUntil(lambda: cells(panel, 0)[8] == "there" and table(panel).model().rowCount() == 2)
+    looks = fake.looks
+    qtbot.waitUntil(lambda: fake.looks > looks + 2)
+    assert [one for one in told if isinstance(one, JobChanged)] == [
+        JobChanged("w", "job 0001", JobState.SUCCEEDED),
+        JobChanged("w", "job 0002", JobState.RUNNING),
+    ]
+    undo()
+
+
+def test_a_shared_store_that_goes_away_and_comes_back_is_said(panel_of, qtbot, monkeypatch):
+    monkeypatch.setattr(jobs_panel, "FOLLOW_MS", 20)
+    panel = panel_of(a_job(1), **SHARED)
+    fake, listed = panel._services.jobs, FakeJobs.list
+
+    def lost(_self, _workspace_id):
+        raise EnvironmentProblem("The state store cannot be reached")
+
+    monkeypatch.setattr(FakeJobs, "list", lost)
+    banner = panel.findChild(QWidget, "jobs_banner")
+    qtbot.waitUntil(banner.isVisible)
+    assert table(panel).model().rowCount() == 1
+    monkeypatch.setattr(FakeJobs, "list", listed)
+    fake.jobs["job 0002"] = a_job(2)
+    qtbot.waitUntil(lambda: table(panel).model().rowCount() == 2)
+    assert not banner.isVisible()
 
 
 def test_progress_is_shown_as_it_comes_and_an_unknown_total_is_not_guessed(
@@ -100,7 +174,7 @@ def test_progress_is_shown_as_it_comes_and_an_unknown_total_is_not_guessed(
     services.bus.publish(JobProgressed("job 0001", Progress(50, 200, "rows", "a.evtx", 10)))
     qtbot.waitUntil(lambda: at.data() == "50 of 200 rows · 10/s")
     assert at.data(FRACTION_ROLE) == 0.25
-    assert cells(panel, 0)[9] == "a.evtx"
+    assert cells(panel, 0)[10] == "a.evtx"
     services.bus.publish(JobProgressed("job 0001", Progress(60, None, "rows")))
     qtbot.waitUntil(lambda: at.data() == "60 rows")
     assert at.data(FRACTION_ROLE) == -1

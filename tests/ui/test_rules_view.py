@@ -3,8 +3,17 @@ import os
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractItemView, QLabel, QLineEdit, QListWidget, QPushButton
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QDialog,
+    QLabel,
+    QLineEdit,
+    QListWidget,
+    QPushButton,
+    QRadioButton,
+)
 
+from casparian.domain.addresses import parse
 from casparian.domain.cancel import CancelToken
 
 
@@ -131,3 +140,66 @@ def test_a_kind_that_is_ticked_narrows_the_matches(window, view, qtbot):
     words = [kinds.item(at).text() for at in range(kinds.count())]
     kinds.item(words.index("delimited")).setCheckState(Qt.CheckState.Checked)
     qtbot.waitUntil(lambda: count.text().startswith("1 file matches"))
+
+
+@pytest.fixture
+def routes(window, view, qtbot):
+    act(window, "rules.routes")
+    model = table(view, "routes_table").model()
+    qtbot.waitUntil(lambda: model.rowCount() > 2)
+    return view
+
+
+def choose_route(view, output):
+    at = next(n for n, row in enumerate(rows(view, "routes_table")) if row[1] == output)
+    table(view, "routes_table").selectRow(at)
+    return at
+
+
+def test_an_output_is_sent_elsewhere_and_back(window, routes, services, tmp_path, qtbot):
+    at = choose_route(routes, "evtx_events")
+    home = rows(routes, "routes_table")[at][4]
+    assert rows(routes, "routes_table")[at][2:4] == ["default", "replace"]
+    assert not window.actions_registry.get("rules.route_default").isEnabled()
+
+    act(window, "rules.route")
+    dialog = window.findChild(QDialog, "route_dialog")
+    address = field(dialog, "route_sink_address")
+    address.clear()
+    QTest.keyClicks(address, f"duckdb://{tmp_path}/events.duckdb")
+    button = dialog.findChild(QPushButton, "route_sink_test_button")
+    QTest.mouseClick(button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: label(dialog, "route_sink_test_word").text() == "Reachable")
+    dialog.findChild(QRadioButton, "route_mode_append").click()
+    QTest.mouseClick(dialog.findChild(QPushButton, "route_ok"), Qt.MouseButton.LeftButton)
+    expected = ["own route", "append", f"duckdb://{tmp_path}/events.duckdb"]
+    qtbot.waitUntil(lambda: rows(routes, "routes_table")[at][2:] == expected)
+    assert "planned again" in label(routes, "routes_banner_text").text()
+    assert not (tmp_path / "events.duckdb").exists()
+
+    act(window, "rules.route_default")
+    expected = ["default", "replace", home]
+    qtbot.waitUntil(lambda: rows(routes, "routes_table")[at][2:] == expected)
+
+
+def test_a_route_of_a_whole_parser_is_asked_about_before_it_goes(window, routes, services, qtbot):
+    workspace = services.workspaces.default()
+    address = parse("postgres://me@db.example/cases", schemes=("postgres",))
+    services.routes.set(workspace.id, "evtx", "", address, "error")
+    at = choose_route(routes, "evtx_events")
+    qtbot.waitUntil(lambda: rows(routes, "routes_table")[at][2] == "route of all of evtx")
+    act(window, "rules.route_default")
+    yes = window.findChild(QPushButton, "confirm_button")
+    QTest.mouseClick(yes, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: rows(routes, "routes_table")[at][2] == "default")
+
+
+def test_a_route_that_is_no_address_is_refused_in_the_dialog(window, routes, qtbot):
+    choose_route(routes, "evtx_events")
+    act(window, "rules.route")
+    dialog = window.findChild(QDialog, "route_dialog")
+    field(dialog, "route_sink_address").setText("postgres://nowhere")
+    QTest.mouseClick(dialog.findChild(QPushButton, "route_ok"), Qt.MouseButton.LeftButton)
+    assert "must name a database" in label(dialog, "route_banner_text").text()
+    assert dialog.isVisible()
+    QTest.keyClick(dialog, Qt.Key.Key_Escape)

@@ -5,6 +5,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractItemView, QDialog, QLabel, QLineEdit, QPushButton, QWidget
 
+from casparian.settings import load
+
 
 @pytest.fixture
 def view(window):
@@ -103,8 +105,36 @@ def test_the_board_shows_tables_and_leads_to_what_is_wrong(window, view, read_ca
     assert window.results.isVisible()
 
 
-def test_the_configuration_names_the_three_places(view, services):
-    card = view.findChild(QWidget, "configuration_card")
-    shown = {label.text() for label in card.findChildren(QLabel)}
-    settings = services.settings
-    assert {str(settings.state_path), str(settings.output_dir), str(settings.catalog_path)} <= shown
+def test_a_changed_profile_is_told_until_the_restart(window, view, services, qtbot):
+    window.actions_registry.get("configuration.change").trigger()
+    qtbot.waitUntil(lambda: window.findChild(QDialog, "profile_dialog") is not None)
+    dialog = window.findChild(QDialog, "profile_dialog")
+    dialog.findChild(QLineEdit, "profile_sink_address").setText("duckdb:///cases/a.duckdb")
+    QTest.mouseClick(dialog.findChild(QPushButton, "profile_ok"), Qt.MouseButton.LeftButton)
+    later = dialog.findChild(QPushButton, "profile_cancel")
+    qtbot.waitUntil(lambda: later.text() == "Later")
+    QTest.mouseClick(later, Qt.MouseButton.LeftButton)
+
+    window.actions_registry.get("configuration.show").trigger()
+    banner = view.findChild(QLabel, "configuration_banner_text")
+    qtbot.waitUntil(banner.isVisible)
+    assert "/cases/a.duckdb" in banner.text()
+    # The colours are written into the settings as they are now, not as they were at the start.
+    window.actions_registry.get("view.theme_light").trigger()
+    qtbot.waitUntil(lambda: load(services.settings.home).theme == "light")
+    assert load(services.settings.home).default_sink == "duckdb:///cases/a.duckdb"
+
+    restart = view.findChild(QPushButton, "configuration_banner_act")
+    QTest.mouseClick(restart, Qt.MouseButton.LeftButton)
+    assert window.is_restarting
+    assert not window.isVisible()
+
+
+def test_a_restart_that_is_thought_better_of_is_forgotten(window, qtbot):
+    window._on_busy_changed(1, 0)
+    window.actions_registry.get("app.restart").trigger()
+    dialog = window.findChild(QDialog, "confirm_dialog")
+    assert "Restart while jobs are at work?" in {one.text() for one in dialog.findChildren(QLabel)}
+    QTest.keyClick(dialog, Qt.Key.Key_Escape)
+    assert window.isVisible()
+    assert not window.is_restarting

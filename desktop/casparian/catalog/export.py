@@ -43,14 +43,13 @@ from casparian.catalog.selection import shaped
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.ids import new_id
 from casparian.domain.jobs import Progress
-from casparian.duck import quote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from casparian.catalog.reader import CatalogReader
-    from casparian.catalog.selection import Selection
+    from casparian.catalog.reader import Reader
+    from casparian.catalog.rows import Rows
     from casparian.domain.cancel import CancelToken
     from casparian.domain.results import ColumnInfo, ViewSpec
 
@@ -114,7 +113,7 @@ class Exported:
 
 
 def export(  # noqa: PLR0913  (they are what an export is asked for; all but the first five by name)
-    reader: CatalogReader,
+    reader: Reader,
     what: ViewSpec | str,
     schema: str,
     target: Path,
@@ -129,7 +128,7 @@ def export(  # noqa: PLR0913  (they are what an export is asked for; all but the
     """Write everything that a view or a query gives to a file, and its manifest beside it.
 
     Args:
-        reader: of the catalog.
+        reader: of the catalog, or of a sink elsewhere.
         what: a table as somebody wants to see it, or one SELECT.
         schema: of the workspace, where the query's tables are looked up.
         target: the file to write.
@@ -147,8 +146,9 @@ def export(  # noqa: PLR0913  (they are what an export is asked for; all but the
     """
     _check_target(target, fmt, overwrite=overwrite)
     with reader.selected(what, schema, cancel) as selection:
-        total = _total(selection, cancel)
-        job = _Job(selection, _Steps(progress, total, cancel), safe=safe)
+        if cancel is not None:
+            cancel.check()
+        job = _Job(selection, _Steps(progress, selection.total, cancel), safe=safe)
         aside = target.with_name(f".{target.name[:100]}.{new_id()}.part")
         try:
             with _written(target):
@@ -199,7 +199,7 @@ class _Steps:
 class _Job:
     """What is exported, and what was learnt of it while it streamed by."""
 
-    def __init__(self, selection: Selection, steps: _Steps, *, safe: bool) -> None:
+    def __init__(self, selection: Rows, steps: _Steps, *, safe: bool) -> None:
         self.selection = selection
         self.steps = steps
         self.safe = safe
@@ -409,14 +409,6 @@ def _check_target(target: Path, fmt: str, *, overwrite: bool) -> None:
         )
 
 
-def _total(selection: Selection, cancel: CancelToken | None) -> int | None:
-    """How many rows there will be, where that is known without running the query."""
-    if cancel is not None:
-        cancel.check()
-    whole = selection.key and not selection.where
-    return selection.tables[0].info.rows if whole else None
-
-
 @contextlib.contextmanager
 def _written(target: Path) -> Iterator[None]:
     try:
@@ -476,12 +468,12 @@ def _manifest(
         "changed": _without_zeros(job.changed),
         "parsers": [
             {
-                "table": one.info.name,
-                "parser": one.info.parser,
-                "versions": sorted(versions) or [one.info.parser_version],
+                "table": one.name,
+                "parser": one.parser,
+                "versions": sorted(versions) or [one.parser_version],
             }
-            for one in selection.tables
-            if one.info.parser
+            for one in selection.infos
+            if one.parser
         ],
         "sources_are": kind,
         "sources": [
@@ -497,20 +489,15 @@ def _lineage(job: _Job) -> tuple[list[str], set[str], str]:
     """The source hashes and parser versions of the rows, and how far that is known."""
     if job.knows_sources:
         return sorted(job.hashes), job.versions, "the files that these rows were read from"
-    tables = [one for one in job.selection.tables if one.info.kind != "control"]
+    tables = [one for one in job.selection.infos if one.kind != "control"]
     if not tables:
         return [], set(), "none: the query reads no table that was read from files"
     hashes: set[str] = set()
     versions: set[str] = set()
     for one in tables:
-        place = job.selection.session.place(one.info)
         for column, seen in ((_HASH, hashes), (_VERSION, versions)):
-            rows = job.selection.session.table(
-                f"SELECT DISTINCT {quote(column)} FROM {place}",  # noqa: S608  (names are quoted)
-                cancel=job.steps.cancel,
-            )
-            seen.update(str(value) for value in rows.column(0).to_pylist() if value)
-    names = ", ".join(one.info.name for one in tables)
+            seen.update(job.selection.values_of(column, one, job.steps.cancel))
+    names = ", ".join(one.name for one in tables)
     return (
         sorted(hashes),
         versions,

@@ -5,41 +5,41 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from casparian.catalog.conditions import Written, condition, searching
-from casparian.catalog.guard import check_select
-from casparian.catalog.sql import readable
+from casparian.catalog.conditions import Written, condition, ordering, searching
+from casparian.catalog.dialects import DUCKDB
 from casparian.domain.errors import UserProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from casparian.catalog.dialects import Dialect
     from casparian.domain.results import ColumnInfo, Filter, Sort
 
 
 def narrowed(
-    sql: str,
+    statement: str,
     columns: Sequence[ColumnInfo],
-    keywords: frozenset[str],
+    readable: Callable[[str], str],
     *,
     filters: Sequence[Filter] = (),
     search: str = "",
     sort: Sequence[Sort] = (),
+    dialect: Dialect = DUCKDB,
 ) -> str:
-    """Return the statement whose rows are those of `sql` that pass the filters, in the order given.
+    """Return the statement whose rows are those of another that pass the filters, in the order given.
 
     Args:
-        sql: one SELECT.
+        statement: one SELECT, checked and without a closing semicolon.
         columns: what it gives.
-        keywords: words that cannot be names without quotes.
+        readable: writes a name, quoted where it must be.
         filters: joined by AND.
         search: looked for in every text column.
         sort: the keys, the first one first.
+        dialect: of the database.
 
     Raises:
-        UserProblem: the statement is not allowed, or a column is not one of its own or not the only
-            one of its name.
+        UserProblem: a column is not one of its own, or not the only one of its name.
     """
-    statement = check_select(sql)
     by_name = {one.name: one for one in columns}
     names = [one.name for one in columns]
 
@@ -48,14 +48,14 @@ def narrowed(
             raise UserProblem(
                 f"Several columns are called {column.name}", hint="Give them names of their own: AS"
             )
-        return readable(column.name, keywords)
+        return readable(column.name)
 
     def known(name: str) -> ColumnInfo:
         if name not in by_name:
             raise UserProblem(f"The result has no column {name}")
         return by_name[name]
 
-    written = Written()
+    written = Written(dialect)
     parts = [
         condition(known(one.column), one, place(known(one.column)), written) for one in filters
     ]
@@ -65,9 +65,5 @@ def narrowed(
     if parts:
         made += f"\nWHERE {' AND '.join(parts)}"
     if sort:
-        keys = (
-            f"{place(known(one.column))} {'DESC' if one.descending else 'ASC'} NULLS LAST"
-            for one in sort
-        )
-        made += f"\nORDER BY {', '.join(keys)}"
+        made += f"\nORDER BY {ordering(dialect, sort, known, place)}"
     return made

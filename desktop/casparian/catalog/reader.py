@@ -26,19 +26,21 @@ import pyarrow.compute
 from typing_extensions import override
 
 from casparian.catalog import guard
+from casparian.catalog.narrowing import narrowed
 from casparian.catalog.selection import named, of_sql, of_table, shaped
 from casparian.catalog.session import Opening, Session
+from casparian.catalog.sql import readable
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.results import ColumnInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
-    from casparian.catalog.selection import Selection
-    from casparian.domain.results import TableInfo, ViewSpec
+    from casparian.catalog.rows import Rows
+    from casparian.domain.results import Filter, Sort, TableInfo, ViewSpec
 
 # The stubs know only some of the overloads.
 pc: Any = pyarrow.compute
@@ -48,28 +50,124 @@ _TOP_ROWS = 2_000
 _KEPT_BYTES = 512 << 20
 """What a query's result may take in memory; it counts as cut short beyond."""
 _KEY_BYTES = 8
+FUNCTIONS = (
+    "SELECT DISTINCT function_name FROM duckdb_functions()"
+    " WHERE regexp_full_match(function_name, '[a-z][a-z0-9_]*') ORDER BY ALL"
+)
 _WAIT_S = 0.02
 
 
-class CatalogReader:
+class Reader(ABC):
+    """Tables that can be looked at, queried and exported; safe to use from any thread.
+
+    Nothing here but `close` is free of waiting: call it off the GUI thread.
+    """
+
+    @abstractmethod
+    def refresh(self) -> int:
+        """Move on to the tables as they are now, and return a number that increases with them.
+
+        Raises:
+            EnvironmentProblem: they cannot be opened; the reader stays where it was.
+        """
+
+    @abstractmethod
+    def tables(self) -> list[TableInfo]:
+        """What can be queried, in order."""
+
+    @abstractmethod
+    def open(self, spec: ViewSpec) -> View:
+        """Open a table, filtered and sorted, for paging; close it when it is no longer shown.
+
+        Raises:
+            UserProblem: there is no such table or column, or a value is not of its column's type.
+        """
+
+    @abstractmethod
+    def query(
+        self, sql: str, schema: str = ..., cancel: CancelToken | None = None, cap: int = ...
+    ) -> View:
+        """Run one SELECT, or plain EXPLAIN of one, and keep up to *cap* of its rows.
+
+        Args:
+            sql: what somebody typed.
+            schema: of the workspace, where names of tables are looked up first.
+            cancel: ends it within a moment.
+            cap: rows kept. One more is asked for, so that `View.truncated` is known and not guessed.
+
+        Raises:
+            UserProblem: not allowed, or wrong; the detail holds a `LINE n:` and caret where it can.
+            EnvironmentProblem: out of memory or disk, out of reach, gone or damaged.
+            Cancelled: it was.
+        """
+
+    @abstractmethod
+    def selected(
+        self, what: ViewSpec | str, schema: str = ..., cancel: CancelToken | None = None
+    ) -> contextlib.AbstractContextManager[Rows]:
+        """Everything that a view or a query gives, to be streamed; always in the same order.
+
+        Raises:
+            UserProblem: as `open` and `query`; an EXPLAIN has no rows to stream.
+        """
+
+    @abstractmethod
+    def narrowed(
+        self,
+        sql: str,
+        columns: Sequence[ColumnInfo],
+        *,
+        filters: Sequence[Filter] = (),
+        search: str = "",
+        sort: Sequence[Sort] = (),
+    ) -> str:
+        """The statement whose rows are those of `sql` that pass the filters, in the order given.
+
+        Args:
+            sql: one SELECT.
+            columns: what it gives.
+            filters: joined by AND.
+            search: looked for in every text column.
+            sort: the keys, the first one first.
+
+        Raises:
+            UserProblem: the statement is not allowed, or a column is not one of its own, or not
+                the only one of its name.
+        """
+
+    @abstractmethod
+    def functions(self) -> list[str]:
+        """The names of functions that queries may call."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the tables; views that are open work until they are closed."""
+
+
+class CatalogReader(Reader):
     """Reads the catalog; safe to use from any thread.
 
     Args:
         catalog_path: what `views.build` writes; it need not be there yet.
-        output_dir: nothing outside of it is ever read, whatever the catalog says.
+        outputs: gives the folders outside of which nothing is ever read, whatever the catalog says.
         temp_dir: for private copies, row keys, and what does not fit into memory.
         memory_mb: what queries may use together.
     """
 
     def __init__(
-        self, catalog_path: Path, output_dir: Path, temp_dir: Path, memory_mb: int = 2048
+        self,
+        catalog_path: Path,
+        outputs: Callable[[], Collection[Path]],
+        temp_dir: Path,
+        memory_mb: int = 2048,
     ) -> None:
-        self._opening = Opening(catalog_path, output_dir, temp_dir, memory_mb)
+        self._opening = Opening(catalog_path, outputs, temp_dir, memory_mb)
         self._lock = threading.Lock()
         self._current: Session | None = None
         self._closed = threading.Event()
         self._keywords: frozenset[str] = frozenset()
 
+    @override
     def refresh(self) -> int:
         """Move on to the catalog as it is now, and return its generation.
 
@@ -87,36 +185,21 @@ class CatalogReader:
             old.release()
         return new.generation
 
+    @override
     def tables(self) -> list[TableInfo]:
         """What can be queried, in the order of the catalog."""
         with self.session() as session:
             return [one.info for one in session.tables]
 
+    @override
     def open(self, spec: ViewSpec) -> View:
-        """Open a table, filtered and sorted, for paging; close it when it is no longer shown.
-
-        Raises:
-            UserProblem: there is no such table or column, or a value is not of its column's type.
-        """
         with self.session() as session:
             return TableView(of_table(session, spec, self.keywords()))
 
+    @override
     def query(
         self, sql: str, schema: str = "main", cancel: CancelToken | None = None, cap: int = 100_000
     ) -> View:
-        """Run one SELECT, or plain EXPLAIN of one, and keep up to *cap* of its rows.
-
-        Args:
-            sql: what somebody typed; `guard.check_select` judges it.
-            schema: of the workspace, where names of tables are looked up first.
-            cancel: ends it within a moment.
-            cap: rows kept. One more is asked for, so that `View.truncated` is known and not guessed.
-
-        Raises:
-            UserProblem: not allowed, or wrong; the detail holds DuckDB's `LINE n:` and caret.
-            EnvironmentProblem: out of memory or disk, or a file is gone or damaged.
-            Cancelled: it was.
-        """
         statement = guard.check_select(sql)
         started = time.monotonic()
         with self.session() as session:
@@ -128,20 +211,16 @@ class CatalogReader:
             else:
                 selection = of_sql(session, statement, schema, cancel)
                 columns = selection.columns
-                rows, truncated = _first(selection, cap, cancel)
+                rows, truncated = first_rows(selection, cap, cancel)
         return ResultView(
             columns, statement, rows, truncated=truncated, seconds=time.monotonic() - started
         )
 
+    @override
     @contextlib.contextmanager
     def selected(
         self, what: ViewSpec | str, schema: str = "main", cancel: CancelToken | None = None
-    ) -> Iterator[Selection]:
-        """Everything that a view or a query gives, to be streamed; always in the same order.
-
-        Raises:
-            UserProblem: as `open` and `query`; an EXPLAIN has no rows to stream.
-        """
+    ) -> Iterator[Rows]:
         if not isinstance(what, str):
             with self.session() as session:
                 yield of_table(session, what, self.keywords())
@@ -162,6 +241,32 @@ class CatalogReader:
         finally:
             alone.release()
 
+    @override
+    def narrowed(
+        self,
+        sql: str,
+        columns: Sequence[ColumnInfo],
+        *,
+        filters: Sequence[Filter] = (),
+        search: str = "",
+        sort: Sequence[Sort] = (),
+    ) -> str:
+        keywords = self.keywords()
+        return narrowed(
+            guard.check_select(sql),
+            columns,
+            lambda name: readable(name, keywords),
+            filters=filters,
+            search=search,
+            sort=sort,
+        )
+
+    @override
+    def functions(self) -> list[str]:
+        with self.session() as session:
+            rows = session.table(FUNCTIONS)
+        return [str(one) for one in rows.column(0).to_pylist()]
+
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
         """The newest session, held for as long as the block runs."""
@@ -179,6 +284,7 @@ class CatalogReader:
             self._keywords = frozenset(map(str, rows.column(0).to_pylist()))
         return self._keywords
 
+    @override
     def close(self) -> None:
         """Let go of the catalog; views that are open work until they are closed."""
         with self._lock:
@@ -319,35 +425,39 @@ def _clipped(column: Any, clip: int) -> Any:
 class TableView(View):
     """A table, filtered and sorted."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Rows) -> None:
         self.columns, self.sql = selection.columns, selection.sql
         self._selection = selection
-        self._session = selection.session
-        self._keys = None if selection.is_plain else _Keys(selection)
-        self._session.hold()
+        self._keys = _Keys(selection) if selection.has_keys else None
+        self._counted: int | None = None
+        selection.hold()
         self._closed = threading.Event()
 
     @property
     @override
     def rows(self) -> int | None:
-        if self._selection.is_plain or not self._selection.where:
-            return self._selection.tables[0].info.rows
-        return self._keys.total if self._keys else None
+        known = self._selection.total
+        if known is not None:
+            return known
+        return self._keys.total if self._keys else self._counted
 
     @override
     def count(self, cancel: CancelToken | None = None) -> int:
         known = self.rows
-        if known is not None or self._keys is None:
-            return known or 0
-        return self._keys.reach(None, cancel)
+        if known is not None:
+            return known
+        if self._keys is not None:
+            return self._keys.reach(None, cancel)
+        self._counted = self._selection.count(cancel)
+        return self._counted
 
     @override
     def page(
         self, offset: int, limit: int, cancel: CancelToken | None = None, *, clip: int | None = None
     ) -> pa.Table:
         if self._keys is None:
-            known = self.rows or 0
-            limit = max(0, min(limit, known - offset))
+            known = self.rows
+            limit = limit if known is None else max(0, min(limit, known - offset))
             return (
                 self._selection.at(offset, limit, clip, cancel)
                 if limit
@@ -363,16 +473,16 @@ class TableView(View):
         self._closed.set()
         if self._keys is not None:
             self._keys.close()
-        self._session.release()
+        self._selection.release()
 
 
 class _Keys:
     """The keys of a view's rows, in order, in a temporary file that a thread of its own fills."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, selection: Rows) -> None:
         self._selection = selection
         self._changed = threading.Condition()
-        self._file = _temporary(selection.session)
+        self._file = _temporary(selection.temp)
         self._count = 0
         self._done = False
         self._filling = False
@@ -412,12 +522,12 @@ class _Keys:
             Offset and count, and whether they are counted from the end; None if it lies between.
         """
         selection = self._selection
-        if not selection.order:
+        if not selection.is_sorted:
             return None
         if offset + limit <= _TOP_ROWS:
             return (offset, limit), False
-        rows = selection.tables[0].info.rows
-        if not selection.where and offset >= rows - _TOP_ROWS:
+        rows = selection.total
+        if rows is not None and offset >= rows - _TOP_ROWS:
             last = min(rows, offset + limit)
             return (rows - last, max(0, last - offset)), True
         return None
@@ -492,14 +602,15 @@ def _key_bytes(batch: pa.RecordBatch) -> memoryview:
     return memoryview(data)[first : first + len(keys) * _KEY_BYTES]
 
 
-def _temporary(session: Session) -> IO[bytes]:
+def _temporary(folder: Path) -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile(dir=session.opening.temp, prefix="keys-")
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder, prefix="keys-")
     except OSError as error:
         raise from_os_error(error, "The table could not be opened") from error
 
 
-def _first(selection: Selection, cap: int, cancel: CancelToken | None) -> tuple[pa.Table, bool]:
+def first_rows(selection: Rows, cap: int, cancel: CancelToken | None) -> tuple[pa.Table, bool]:
     """The first rows of a result, and whether there are more."""
     kept: list[pa.RecordBatch] = []
     rows = size = 0

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from typing_extensions import override
 
 from casparian.catalog import guard
-from casparian.catalog.conditions import Bound, Written, condition, searching
-from casparian.catalog.session import BATCH_ROWS
+from casparian.catalog.conditions import Bound, Written, condition, ordering, searching
+from casparian.catalog.dialects import DUCKDB
+from casparian.catalog.rows import BATCH_ROWS, Rows
 from casparian.catalog.sql import readable, shape_of
 from casparian.domain.contracts import TYPE_KEY
 from casparian.domain.errors import EnvironmentProblem, UserProblem
@@ -25,11 +27,12 @@ from casparian.domain.types import arrow_type
 from casparian.duck import duck_type, quote, read_parquet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from casparian.catalog.session import Session, Stored
     from casparian.domain.cancel import CancelToken
-    from casparian.domain.results import Sort, ViewSpec
+    from casparian.domain.results import TableInfo, ViewSpec
 
 _ROW_BITS = 40
 """A row's key is its file's place in the table, shifted by this, plus its row in that file."""
@@ -53,19 +56,17 @@ _ORDERLY = frozenset(
 """Steps of a plan that give rows in the order they get them. Sorting is none: it does not settle ties."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+@dataclass(frozen=True)
+class Selection(Rows):
     """One query over one session; make it with `of_table` or `of_sql`."""
 
     session: Session
     columns: tuple[ColumnInfo, ...]
     places: tuple[str, ...]
-    """How each column is called inside the query."""
     source: str
     """What stands behind FROM."""
     schema: str
     sql: str
-    """The equivalent statement, as people would write it."""
     tables: tuple[Stored, ...]
     """The tables it reads, as far as it names them."""
     where: str = ""
@@ -82,22 +83,43 @@ class Selection:
         return self.tables[0] if self.key and self.tables[0].info.kind != "control" else None
 
     @property
-    def is_plain(self) -> bool:
-        """Whether it is all the rows of a table, in their own order."""
-        return bool(self.key) and not self.where and not self.order
+    @override
+    def temp(self) -> Path:
+        return self.session.opening.temp
 
+    @property
+    @override
+    def infos(self) -> tuple[TableInfo, ...]:
+        return tuple(one.info for one in self.tables)
+
+    @property
+    @override
+    def total(self) -> int | None:
+        return self.tables[0].info.rows if self.key and not self.where else None
+
+    @property
+    @override
+    def is_sorted(self) -> bool:
+        return bool(self.order)
+
+    @property
+    @override
+    def has_keys(self) -> bool:
+        # All the rows of a table, in their own order, need none.
+        return bool(self.key and (self.where or self.order))
+
+    @override
     def place(self, name: str) -> str:
-        """How a column is called inside the query, shown or not; empty if there is none."""
         known = self.tables[0].info.columns if self.key else self.columns
         return next((f"c{at}" for at, one in enumerate(known) if one.name == name), "")
 
+    @override
     def stream(
         self,
         expressions: Sequence[str] | None = None,
         cancel: CancelToken | None = None,
         rows: int = BATCH_ROWS,
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Give the rows, or expressions over `places` for each of them, in order."""
         wanted = ", ".join(expressions or self.places)
         order = f" ORDER BY {self.order}" if self.order else ""
         return self.session.stream(
@@ -118,6 +140,7 @@ class Selection:
         steps = set(_STEP.findall(str(plan.column(1)[0])))
         return steps <= _ORDERLY
 
+    @override
     def keys(
         self,
         cancel: CancelToken | None,
@@ -125,13 +148,6 @@ class Selection:
         *,
         backwards: bool = False,
     ) -> Generator[pa.RecordBatch, None, None]:
-        """Give the keys of the rows, in order.
-
-        Args:
-            cancel: ends it.
-            limit: (offset, count); None for all.
-            backwards: from the last row to the first, the offset counted from there.
-        """
         settled = self.back if backwards else self.order
         order = f" ORDER BY {settled}" if settled else ""
         part = f" LIMIT {limit[1]} OFFSET {limit[0]}" if limit else ""
@@ -142,8 +158,8 @@ class Selection:
             cancel=cancel,
         )
 
+    @override
     def at(self, offset: int, limit: int, clip: int | None, cancel: CancelToken | None) -> pa.Table:
-        """Read rows of a plain selection by their position."""
         source, skip = self.source, offset
         stored = self.stored
         if stored is not None:
@@ -158,10 +174,10 @@ class Selection:
         )
         return shaped(rows, self.columns)
 
+    @override
     def by_keys(
         self, keys: Sequence[int], clip: int | None, cancel: CancelToken | None
     ) -> pa.Table:
-        """Read rows by their keys, and give them in the order of the keys."""
         stored = self.stored
         by_file: dict[int, list[int]] = {}
         for key in keys:
@@ -189,6 +205,30 @@ class Selection:
         return shaped(
             table.take(pa.array([row_of[key] for key in keys])).remove_column(0), self.columns
         )
+
+    @override
+    def count(self, cancel: CancelToken | None) -> int:
+        rows = self.session.table(
+            f"SELECT count(*) FROM {self.source}{self.where}",
+            self.values,
+            schema=self.schema,
+            cancel=cancel,
+        )
+        return int(rows.column(0)[0].as_py())
+
+    @override
+    def values_of(self, column: str, info: TableInfo, cancel: CancelToken | None) -> set[str]:
+        place = self.session.place(info)
+        rows = self.session.table(f"SELECT DISTINCT {quote(column)} FROM {place}", cancel=cancel)
+        return {str(value) for value in rows.column(0).to_pylist() if value}
+
+    @override
+    def hold(self) -> None:
+        self.session.hold()
+
+    @override
+    def release(self) -> None:
+        self.session.release()
 
     def _shown(self, clip: int | None) -> str:
         if clip is None:
@@ -224,8 +264,8 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
             raise UserProblem(f"{info.name} has no column {name}", hint="Look at its columns")
         return by_name[name]
 
-    def inside(name: str) -> str:
-        return place[known(name).name]
+    def inside(column: ColumnInfo) -> str:
+        return place[column.name]
 
     def bound_place(column: ColumnInfo) -> str:
         here = place[column.name]
@@ -253,9 +293,7 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
     if shown:
         statement += f" WHERE {' AND '.join(shown)}"
     if spec.sort:
-        statement += (
-            f" ORDER BY {_order(spec.sort, lambda name: readable(known(name).name, keywords))}"
-        )
+        statement += f" ORDER BY {ordering(DUCKDB, spec.sort, known, written_place)}"
     return Selection(
         session,
         columns,
@@ -265,8 +303,10 @@ def of_table(session: Session, spec: ViewSpec, keywords: frozenset[str]) -> Sele
         statement,
         (stored,),
         where=f" WHERE {' AND '.join(where)}" if where else "",
-        order=f"{_order(spec.sort, inside)}, {key}" if spec.sort else "",
-        back=f"{_order(spec.sort, inside, backwards=True)}, {key} DESC" if spec.sort else "",
+        order=f"{ordering(DUCKDB, spec.sort, known, inside)}, {key}" if spec.sort else "",
+        back=f"{ordering(DUCKDB, spec.sort, known, inside, backwards=True)}, {key} DESC"
+        if spec.sort
+        else "",
         key=key,
         values=tuple(bound.values),
     )
@@ -388,14 +428,6 @@ def _files_with(stored: Stored, offset: int, limit: int) -> list[int]:
 
 def _list(columns: Iterable[ColumnInfo], keywords: frozenset[str]) -> str:
     return ", ".join(readable(column.name, keywords) for column in columns)
-
-
-def _order(sorts: Sequence[Sort], name: Callable[[str], str], *, backwards: bool = False) -> str:
-    nulls = "NULLS FIRST" if backwards else "NULLS LAST"
-    return ", ".join(
-        f"{name(one.column)} {'DESC' if one.descending != backwards else 'ASC'} {nulls}"
-        for one in sorts
-    )
 
 
 def _chunks(parts: Sequence[str], size: int) -> Iterator[Sequence[str]]:

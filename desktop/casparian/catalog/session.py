@@ -26,17 +26,17 @@ import duckdb
 import pyarrow as pa
 
 from casparian.catalog import views
+from casparian.catalog.rows import BATCH_ROWS
 from casparian.catalog.sql import from_duckdb, is_fatal, reachable
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.results import ColumnInfo, TableInfo
 from casparian.duck import literal, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 
     from casparian.domain.cancel import CancelToken
 
-BATCH_ROWS = 8_192
 _WATCH_S = 0.02
 _LINE = re.compile(r"^LINE (\d+): ", re.MULTILINE)
 _NAME = "casparian"
@@ -49,8 +49,9 @@ class Opening:
 
     catalog: Path
     """What `views.build` writes; it need not be there yet."""
-    outputs: Path
-    """Nothing outside of it can be read, whatever the catalog says."""
+    outputs: Callable[[], Collection[Path]]
+    """Nothing outside of these folders can be read, whatever the catalog says. Asked for each generation,
+    since outputs may go to a new folder meanwhile."""
     temp: Path
     memory_mb: int
     threads: int | None = None
@@ -150,7 +151,11 @@ class Session:
         Raises:
             CasparianError: see `sql.from_duckdb`; `Cancelled` within a moment of the wish.
         """
-        with self._faults(cancel), self.cursor(schema) as cursor, _interrupting(cursor, cancel):
+        with (
+            self._faults(cancel),
+            self.cursor(schema) as cursor,
+            interrupting(cursor.interrupt, cancel),
+        ):
             reader = cursor.sql(sql, params=list(values) or None).to_arrow_reader(rows)
             try:
                 for batch in reader:
@@ -175,7 +180,11 @@ class Session:
         Raises:
             CasparianError: as `stream`.
         """
-        with self._faults(cancel), self.cursor(schema) as cursor, _interrupting(cursor, cancel):
+        with (
+            self._faults(cancel),
+            self.cursor(schema) as cursor,
+            interrupting(cursor.interrupt, cancel),
+        ):
             rows: pa.Table = cursor.sql(sql, params=list(values) or None).to_arrow_table()
             return rows
 
@@ -187,11 +196,15 @@ class Session:
         Raises:
             CasparianError: as `stream`.
         """
-        with self._faults(cancel), self.cursor(schema) as cursor, _interrupting(cursor, cancel):
+        with (
+            self._faults(cancel),
+            self.cursor(schema) as cursor,
+            interrupting(cursor.interrupt, cancel),
+        ):
             try:
                 relation = cursor.sql(sql)
             except duckdb.Error as error:
-                raise _with_place(error, cursor, sql) from error
+                raise with_place(error, cursor, sql) from error
             return [
                 (name, str(one)) for name, one in zip(relation.columns, relation.types, strict=True)
             ]
@@ -297,12 +310,12 @@ class Session:
 
     def _lock_down(self, root: duckdb.DuckDBPyConnection) -> None:
         opening = self.opening
-        outputs = Path(os.path.realpath(opening.outputs))
+        outputs = [Path(os.path.realpath(one)) for one in opening.outputs()]
         allowed = [
             spelling
             for table in self.tables
             for path in table.paths
-            if Path(os.path.realpath(path)).is_relative_to(outputs)
+            if any(Path(os.path.realpath(path)).is_relative_to(one) for one in outputs)
             for spelling in reachable(path)
         ]
         settings = [
@@ -349,7 +362,7 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def _with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:
+def with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Error:
     """The same error with the line it is about, which DuckDB tells of statements, not of relations."""
     if _LINE.search(str(error)):
         return error
@@ -362,7 +375,7 @@ def _with_place(error: duckdb.Error, cursor: duckdb.DuckDBPyConnection, sql: str
 
 
 @contextlib.contextmanager
-def _interrupting(cursor: duckdb.DuckDBPyConnection, cancel: CancelToken | None) -> Iterator[None]:
+def interrupting(stop: Callable[[], object], cancel: CancelToken | None) -> Iterator[None]:
     """Stop the query when somebody asks for it, from a thread that only watches."""
     if cancel is None:
         yield
@@ -374,7 +387,7 @@ def _interrupting(cursor: duckdb.DuckDBPyConnection, cancel: CancelToken | None)
         while not done.wait(_WATCH_S):
             if cancel.is_cancelled:
                 # Again and again: an interrupt that comes before the query has begun is lost.
-                cursor.interrupt()
+                stop()
 
     watcher = threading.Thread(target=watch, name="query-watch")
     watcher.start()

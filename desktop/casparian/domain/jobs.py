@@ -84,7 +84,9 @@ class Job:
     quarantined: int = 0
     failed_files: int = 0
     problem: str = ""
-    """The sentence that says why it failed; empty otherwise."""
+    """The sentence that says why it failed, or why it is in the queue again; empty otherwise."""
+    not_before: datetime | None = None
+    """When a queued job is tried again that rests after a trouble, by the store's clock."""
     retry_of: JobId | None = None
 
 

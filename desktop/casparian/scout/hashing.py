@@ -48,13 +48,13 @@ _NO_ATIME = getattr(os, "O_NOATIME", 0)
 class Hashed(NamedTuple):
     """What one read pass says of a file; a named tuple, since those are made at half the cost."""
 
+    size_bytes: int
+    mtime_ns: int
+    kind: str
+    """One of `kinds.KINDS`."""
     source_hash: str
     """BLAKE3, hex."""
     sha256: str
-    kind: str
-    """One of `kinds.KINDS`."""
-    size_bytes: int
-    mtime_ns: int
 
 
 class NotHashed(EnvironmentProblem):
@@ -100,7 +100,7 @@ def hash_file(
         raise NotHashed(
             ProblemKind.CHANGED, "It changed while it was read; scan again once it rests"
         )
-    return Hashed(source_hash, sha256, kind_of(head, size), size, before.st_mtime_ns)
+    return Hashed(size, before.st_mtime_ns, kind_of(head, size), source_hash, sha256)
 
 
 def _open(path: bytes) -> int:

@@ -296,11 +296,13 @@ class Committer:
     ) -> _Change:
         outputs = {one.table: one.output for one in contracts.values()}
 
+        contents = frozenset(one.source_hash for one in done)
+
         def staying(old: Materialization) -> bool:
             new = place(job.parser, outputs.get(old.table, old.table))
             if new.key != old.sink or new.mode == "replace":
                 return False
-            if new.mode == "error":
+            if new.mode == "error" and old.source_hash in contents:
                 raise UserProblem(
                     f"{old.table} has rows of the same content already",
                     f"its route to {new.uri} says that this is an error",
@@ -308,7 +310,6 @@ class Committer:
                 )
             return True
 
-        contents = frozenset(one.source_hash for one in done)
         return _Change(job.workspace_id, job.parser, contents, job.id, staying)
 
     def _contracts(

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def examine(settings: Settings, store: Store, sinks: Sinks, results: ResultServi
         "state store": store.integrity,
         "outputs": lambda: _outputs(store, sinks),
         "catalog": lambda: f"{len(results.reader.tables())} tables and views can be queried",
+        **{f"sink {key}": partial(_database, sinks, key) for key in sinks.databases()},
         "worker": lambda: _worker(settings),
     }
     return list(_examined(checks))
@@ -89,6 +91,12 @@ def _outputs(store: Store, sinks: Sinks) -> str:
     return (
         f"{len(current):,} files with {sum(one.rows for one in current):,} rows, {strays:,} others"
     )
+
+
+def _database(sinks: Sinks, key: str) -> str:
+    state = sinks.database(key).probe()
+    size = "" if state.size_bytes is None else f", {state.size_bytes:,} bytes"
+    return f"{state.version} answers{size}"
 
 
 def _worker(settings: Settings) -> str:

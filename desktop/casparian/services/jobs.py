@@ -234,12 +234,12 @@ class JobService:
         return state is not JobState.QUEUED and not state.is_terminal
 
     def is_idle(self) -> bool:
-        """Whether every slot has run out of jobs, and none waits in the queue."""
+        """Whether every slot has run out of jobs, and none waits that this host may have."""
         with self._state:
             if self._loops:
                 return False
         with self._store.read() as uow:
-            return not uow.jobs.queued_ids()
+            return not uow.jobs.waits_for(self._settings.host_name, uow.now())
 
     def wait(self, cancel: CancelToken) -> None:
         """Wait until every slot has run out of jobs; a cancel stops the jobs first.
@@ -339,6 +339,7 @@ class JobService:
                 quarantined=0,
                 failed_files=0,
                 problem="",
+                not_before=None,
                 retry_of=old.id,
             )
             uow.jobs.add(new, [(one.file_id, content) for content, one in evidence.items()])

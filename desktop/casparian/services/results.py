@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casparian import __version__, parsers
+from casparian.catalog.elsewhere import open_reader
 from casparian.catalog.export import ManifestFacts, SourceFact, export
 from casparian.catalog.reader import CatalogReader
+from casparian.domain.addresses import SINK_SCHEMES, parse
 from casparian.domain.errors import CasparianError, UserProblem
-from casparian.domain.results import ViewSpec
+from casparian.domain.results import ColumnInfo, ViewSpec
+from casparian.services.sinks import is_parquet
 from casparian.services.tables import TableSummary, table_summaries
+from casparian.sinks.names import namespace
 from casparian.state.evidence import FileQuery
 from casparian.state.records import HistoryEntry
 
@@ -22,11 +27,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from casparian.catalog.export import Exported
-    from casparian.catalog.reader import View
+    from casparian.catalog.reader import Reader, View
     from casparian.domain.cancel import CancelToken
-    from casparian.domain.evidence import EvidenceFile, Source
+    from casparian.domain.evidence import EvidenceFile, Source, Workspace
     from casparian.domain.ids import FileId, JobId, WorkspaceId
     from casparian.domain.jobs import Job, Progress
+    from casparian.domain.results import TableInfo
     from casparian.services.catalog import CatalogService
     from casparian.services.sinks import Sinks
     from casparian.settings import Settings
@@ -46,6 +52,26 @@ class Lineage:
     parser_doc: str
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where tables are queried: the query catalog, or a database that is a sink."""
+
+    key: str
+    """Of the sink; empty for the catalog."""
+    kind: str
+    """`catalog`, `duckdb`, `postgres` or `sqlserver`."""
+    place: str
+    """The catalog's path, or the database's address without a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A target that can be asked, and the schema in it that holds a workspace's tables."""
+
+    reader: Reader
+    schema: str
+
+
 class ResultService:
     """What can be done with committed tables."""
 
@@ -57,6 +83,8 @@ class ResultService:
         self._sinks = sinks
         self._catalog = catalog
         self._reader: CatalogReader | None = None
+        self._elsewhere: dict[str, Reader] = {}
+        self._opening = threading.Lock()
         catalog.on_swap = self._on_swap
 
     @property
@@ -67,7 +95,7 @@ class ResultService:
                 self._catalog.build()
             self._reader = CatalogReader(
                 self._settings.catalog_path,
-                self._settings.output_dir,
+                self._sinks.folders,
                 self._settings.home / "tmp",
                 self._settings.query_memory_mb,
             )
@@ -79,19 +107,92 @@ class ResultService:
             workspace = uow.evidence.workspace(workspace_id)
             return table_summaries(uow, self._sinks, workspace)
 
-    def query(self, workspace_id: WorkspaceId, sql: str, cancel: CancelToken) -> View:
-        """Run a query and remember it.
+    def targets(self, workspace_id: WorkspaceId) -> list[Target]:
+        """Where tables of a workspace can be queried, the catalog first; nothing is connected to."""
+        with self._store.read() as uow:
+            keys = {one.sink for one in uow.outputs.outputs(workspace_id)}
+            keys |= {one.sink for one in uow.outputs.routes(workspace_id)}
+        keys.add(self._sinks.default.key)
+        found = [Target("", "catalog", str(self._settings.catalog_path))]
+        for key in sorted(keys):
+            if not is_parquet(key):
+                address = self._sinks.address(key)
+                found.append(Target(key, address.scheme, address.text))
+        return found
+
+    @property
+    def default_target(self) -> str:
+        """The key of where the profile's outputs are queried; empty for the catalog."""
+        key = self._sinks.default.key
+        return "" if is_parquet(key) else key
+
+    def target_of(self, workspace_id: WorkspaceId, text: str) -> str:
+        """The key of a target as people name it: `catalog`, or an address.
+
+        Raises:
+            UserProblem: it is neither, or no tables of the workspace are there.
+        """
+        if text == "catalog":
+            return ""
+        key = parse(text, schemes=tuple({*SINK_SCHEMES} - {"parquet"})).key
+        known = self.targets(workspace_id)
+        if key not in {one.key for one in known}:
+            raise UserProblem(
+                "There are no tables of the workspace there",
+                f"There are some in: {', '.join(one.place for one in known)}",
+            )
+        return key
+
+    def at(self, workspace_id: WorkspaceId, sink: str = "") -> Opened:
+        """A target, ready to be asked.
+
+        Raises:
+            UserProblem, EnvironmentProblem: the sink is not known or cannot be used.
+        """
+        with self._store.read() as uow:
+            workspace = uow.evidence.workspace(workspace_id)
+        if is_parquet(sink):
+            return Opened(self.reader, workspace.schema)
+        with self._opening:
+            reader = self._elsewhere.get(sink)
+            if reader is None:
+                reader = self._elsewhere[sink] = open_reader(
+                    self._sinks.address(sink),
+                    self._settings.home / "tmp",
+                    contract=lambda schema, table: self._contract(sink, schema, table),
+                    memory_mb=self._settings.query_memory_mb,
+                )
+        return Opened(reader, self._schema_at(sink, workspace))
+
+    def _schema_at(self, sink: str, workspace: Workspace) -> str:
+        address = self._sinks.address(sink)
+        return namespace(address, workspace.folder) if address.is_server else workspace.schema
+
+    def _contract(self, sink: str, schema: str, table: str) -> list[ColumnInfo]:
+        """The columns of a table in a database, as its contract has them."""
+        with self._store.read() as uow:
+            for workspace in uow.evidence.workspaces(archived=True):
+                if self._schema_at(sink, workspace) == schema:
+                    contract = uow.outputs.contracts(workspace.id).get(table)
+                    columns = contract.columns if contract else ()
+                    return [ColumnInfo(one.name, one.type, one.doc) for one in columns]
+        return []
+
+    def query(
+        self, workspace_id: WorkspaceId, sql: str, cancel: CancelToken, sink: str = ""
+    ) -> View:
+        """Run a query in the catalog, or in a database, and remember it.
 
         Raises:
             UserProblem: it is refused or fails.
+            EnvironmentProblem: the database cannot be reached.
             Cancelled: somebody asked to stop.
         """
         started, at = time.monotonic(), datetime.now(UTC)
         rows, error = None, ""
         try:
-            view = self.reader.query(
-                sql, self._schema(workspace_id), cancel, self._settings.console_rows
-            )
+            where = self.at(workspace_id, sink)
+            view = where.reader.query(sql, where.schema, cancel, self._settings.console_rows)
             rows = view.rows
         except CasparianError as problem:
             error = str(problem)
@@ -116,19 +217,22 @@ class ResultService:
             rows, _ = uow.evidence.find(query, offset=0, limit=1)
         return Lineage(rows[0] if rows else None, job, parsers.load(job.parser).__doc__ or "")
 
-    def export(
+    def export(  # noqa: PLR0913  (they are what an export is asked for)
         self,
         workspace_id: WorkspaceId,
         what: ViewSpec | str,
         target: Path,
         fmt: str,
         *,
+        sink: str = "",
         safe: bool,
         overwrite: bool,
         progress: Callable[[Progress], None],
         cancel: CancelToken,
     ) -> Exported:
         """Write a table, a view of it or a query's whole result to a file, with its manifest.
+
+        `sink` says where the tables are: in the catalog, or in a database.
 
         Raises:
             UserProblem: the query is refused, or the target is there and `overwrite` is not set.
@@ -144,10 +248,11 @@ class ResultService:
             program_version=__version__,
             sources_of=lambda hashes: self._sources(workspace_id, hashes),
         )
+        where = self.at(workspace_id, sink)
         exported = export(
-            self.reader,
+            where.reader,
             what,
-            workspace.schema,
+            where.schema,
             target,
             fmt,
             safe=safe,
@@ -178,24 +283,33 @@ class ResultService:
         """Close the sessions."""
         if self._reader is not None:
             self._reader.close()
+        with self._opening:
+            while self._elsewhere:
+                _, reader = self._elsewhere.popitem()
+                reader.close()
 
-    def spec(self, workspace_id: WorkspaceId, table: str) -> ViewSpec:
+    def infos(self, workspace_id: WorkspaceId, sink: str = "") -> list[TableInfo]:
+        """The tables of a workspace in a target, as they can be queried there.
+
+        Raises:
+            UserProblem, EnvironmentProblem: the database cannot be asked.
+        """
+        where = self.at(workspace_id, sink)
+        return [one for one in where.reader.tables() if one.schema == where.schema]
+
+    def spec(self, workspace_id: WorkspaceId, table: str, sink: str = "") -> ViewSpec:
         """The whole of a table, by its name.
 
         Raises:
             UserProblem: there is no such table.
         """
-        schema = self._schema(workspace_id)
-        names = [one.name for one in self.reader.tables() if one.schema == schema]
+        where = self.at(workspace_id, sink)
+        names = [one.name for one in where.reader.tables() if one.schema == where.schema]
         if table not in names:
             raise UserProblem(
                 f"There is no table {table!r}", f"There are: {', '.join(names) or 'none yet'}"
             )
-        return ViewSpec(schema, table)
-
-    def _schema(self, workspace_id: WorkspaceId) -> str:
-        with self._store.read() as uow:
-            return uow.evidence.workspace(workspace_id).schema
+        return ViewSpec(where.schema, table)
 
     def _sources(self, workspace_id: WorkspaceId, hashes: Sequence[str] | None) -> list[SourceFact]:
         wanted = None if hashes is None else set(hashes)
@@ -210,6 +324,11 @@ class ResultService:
     def _on_swap(self) -> None:
         if self._reader is not None:
             self._reader.refresh()
+        with self._opening:
+            readers = list(self._elsewhere.values())
+        for one in readers:
+            # Asks nothing yet: the tables are listed anew when they are looked at.
+            one.refresh()
 
 
 def _shown(source: Source, file: EvidenceFile) -> str:

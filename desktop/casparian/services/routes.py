@@ -31,6 +31,8 @@ class RoutedOutput:
     mode: Mode
     is_own: bool
     """Whether a route says so; else it goes where the default is."""
+    is_parsers: bool = False
+    """Whether that route is for all outputs of the parser."""
 
 
 class RouteService:
@@ -49,9 +51,17 @@ class RouteService:
         found = []
         for name, output in _outputs():
             where = place(name, output)
-            is_own = (name, output) in own or (name, "") in own
+            exact, whole = (name, output) in own, (name, "") in own
+            address = self._sinks.address(where.key).text
             found.append(
-                RoutedOutput(name, output, self._sinks.address(where.key).text, where.mode, is_own)
+                RoutedOutput(
+                    name,
+                    output,
+                    address,
+                    where.mode,
+                    exact or whole,
+                    is_parsers=whole and not exact,
+                )
             )
         return found
 

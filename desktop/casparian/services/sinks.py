@@ -120,6 +120,17 @@ class Sinks:
         assert path is not None  # noqa: S101  (a parquet address has one)
         return ParquetSink(path)
 
+    def databases(self) -> list[str]:
+        """The keys of every database that outputs ever went to."""
+        with self._store.read() as uow:
+            return sorted(one for one in uow.outputs.sinks() if not is_parquet(one))
+
+    def folders(self) -> list[Path]:
+        """Every folder that Parquet outputs ever went to."""
+        with self._store.read() as uow:
+            keys = ["", *filter(is_parquet, uow.outputs.sinks())]
+        return [self.parquet(one).root for one in keys]
+
     def absolute(self, output: OutputFile) -> Path:
         """Where a committed Parquet file lies."""
         return self.parquet(output.sink).absolute(output.path)

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from casparian.state.evidence import KnownFile
 
 # A commit costs by the pages of the indexes that it touches, so few big ones are cheap; a crash costs
-# what was scanned within two seconds.
-BATCH_FILES = 10_000
+# what was scanned within two seconds. The number of files bounds the memory that a batch takes.
+BATCH_FILES = 50_000
 BATCH_S = 2.0
 PROGRESS_EVERY_S = 0.1
 
@@ -363,25 +363,16 @@ class _Run:
             if error.kind is not ProblemKind.VANISHED:
                 is_changed = error.kind is ProblemKind.CHANGED
                 state = FileState.CHANGED if is_changed else FileState.UNREADABLE
-                self._keep(item, Hashed("", "", "", item.size_bytes, item.mtime_ns), state)
+                self._keep(item, Hashed(item.size_bytes, item.mtime_ns, "", "", ""), state)
             return
         self._counts["hashed"] += 1
         self._keep(item, hashed, FileState.HASHED)
 
     def _keep(self, item: Found, hashed: Hashed, state: FileState) -> None:
-        known = self._known.get(item.path_bytes)
-        file = EvidenceFile(
-            id=known.id if known else FileId(new_id()),
-            source_id=self._source.id,
-            path=shown_path(item.path_bytes),
-            path_bytes=item.path_bytes,
-            size_bytes=hashed.size_bytes,
-            mtime_ns=hashed.mtime_ns,
-            kind=hashed.kind,
-            source_hash=hashed.source_hash,
-            sha256=hashed.sha256,
-            state=state,
-        )
+        path = item.path_bytes
+        known = self._known.get(path)
+        file_id = known.id if known else FileId(new_id())
+        file = EvidenceFile(file_id, self._source.id, shown_path(path), path, *hashed, state)
         (self._changed if known else self._new).append(file)
 
     def _skip(self, problem: ScanProblem) -> None:

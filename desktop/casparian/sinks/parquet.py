@@ -44,11 +44,11 @@ class ParquetSink:
 
     def __init__(self, root: Path) -> None:
         """Use the folder `root`; it is made when first written to."""
-        self._root = root
+        self.root = root
 
     def absolute(self, path: str) -> Path:
         """Where a committed file lies."""
-        return self._root.joinpath(*path.split("/"))
+        return self.root.joinpath(*path.split("/"))
 
     def promote(self, promotions: Sequence[Promotion]) -> None:
         """Make staged files visible under their names: all of them, or none.
@@ -134,10 +134,10 @@ class ParquetSink:
 
     def paths(self) -> Iterator[str]:
         """Every Parquet file below the root, whoever wrote it."""
-        for folder, _, names in os.walk(self._root):
+        for folder, _, names in os.walk(self.root):
             for name in sorted(names):
                 if name.endswith(".parquet"):
-                    yield (Path(folder) / name).relative_to(self._root).as_posix()
+                    yield (Path(folder) / name).relative_to(self.root).as_posix()
 
     def _promote(self, one: Promotion) -> None:
         target = self.absolute(one.path)

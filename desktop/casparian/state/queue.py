@@ -149,15 +149,18 @@ class JobRepository:
             self._c.execute(job_refusals.insert().values(row))
 
     def next_due(self, host: str, now: datetime) -> datetime | None:
-        """When the next job is to be tried again that rests after a trouble; None if none does."""
-        query = sa.select(sa.func.min(jobs.c.not_before)).where(
-            jobs.c.state == JobState.QUEUED,
-            jobs.c.cancel_asked == sa.false(),
-            jobs.c.not_before > now,
-            ~_refused(host, now),
-        )
+        """When the next job is to be tried again that rests after a trouble, or may be already.
+
+        None if there is none.
+        """
+        query = sa.select(sa.func.min(jobs.c.not_before)).where(*_for_host(host, now))
         found: datetime | None = self._c.execute(query).scalar_one()
         return found
+
+    def waits_for(self, host: str, now: datetime) -> bool:
+        """Whether a job waits in the queue that this host may have, now or after a rest."""
+        query = sa.select(jobs.c.id).where(*_for_host(host, now)).limit(1)
+        return self._c.execute(query).first() is not None
 
     def to_undo(self) -> list[Job]:
         """Jobs that did not succeed, and of which a sink may still hold rows."""
@@ -321,12 +324,14 @@ class JobRepository:
         return [(at, message) for at, message in self._c.execute(query)]
 
 
-def _refused(host: Any, now: Any) -> sa.ColumnElement[bool]:
-    """Whether a host keeps away from a job for now."""
-    of_host = job_refusals.c.host == host
-    return sa.exists().where(
-        job_refusals.c.job_id == jobs.c.id, of_host, job_refusals.c.until > now
+def _for_host(host: Any, now: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds for a queued job that a host may have."""
+    refused = sa.exists().where(
+        job_refusals.c.job_id == jobs.c.id,
+        job_refusals.c.host == host,
+        job_refusals.c.until > now,
     )
+    return (jobs.c.state == JobState.QUEUED, jobs.c.cancel_asked == sa.false(), ~refused)
 
 
 def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -354,6 +359,7 @@ _JOB_COLUMNS = (
     "quarantined",
     "failed_files",
     "problem",
+    "not_before",
     "retry_of",
 )
 
@@ -372,10 +378,8 @@ def _claim() -> sa.Executable:
     query = (
         sa.select(jobs.c.id)
         .where(
-            jobs.c.state == JobState.QUEUED,
-            jobs.c.cancel_asked == sa.false(),
+            *_for_host(host, now),
             jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
-            ~_refused(host, now),
         )
         .order_by(jobs.c.priority, jobs.c.id)
         .limit(1)

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from casparian.domain.evidence import shown_text
+from casparian.services.configuration import ROLES, roles
 from casparian.ui import formats, icons, parts, theme
 
 if TYPE_CHECKING:
@@ -28,8 +29,12 @@ if TYPE_CHECKING:
 
     from casparian.domain.evidence import Workspace
     from casparian.domain.jobs import Progress
+    from casparian.services.configuration import Role
     from casparian.settings import Settings
     from casparian.ui.actions import Actions
+
+PLACE_CHARS = 28
+"""So much of a server's address fits into the status bar."""
 
 
 class Rail(QToolBar):
@@ -163,17 +168,13 @@ class StatusBar(QStatusBar):
         self.addWidget(self._activity)
         self.addWidget(self._busy)
         self.addWidget(self._stop)
-        answers = (
-            ("state", "State", settings.state_store, str(settings.state_path)),
-            ("outputs", "Outputs", "parquet", str(settings.output_dir)),
-            ("query", "Query", "duckdb", str(settings.catalog_path)),
-        )
-        for name, word, kind, path in answers:
-            answer = QPushButton(icons.icon(name, "faint"), f"{word}  {kind}")
-            answer.setObjectName(f"answer_{name}")
-            answer.setAccessibleName(f"{word}: {kind}, {path}")
-            answer.setToolTip(f"{word}: {path}")
-            answer.clicked.connect(partial(self.answer_wanted.emit, name))
+        for role in roles(settings):
+            word, _ = ROLES[role.name]
+            answer = QPushButton(icons.icon(role.name, "faint"), f"{word}  {_short(role)}")
+            answer.setObjectName(f"answer_{role.name}")
+            answer.setAccessibleName(f"{word}: {role.kind}, {role.place}")
+            answer.setToolTip(f"{word}: {role.place}")
+            answer.clicked.connect(partial(self.answer_wanted.emit, role.name))
             self.addPermanentWidget(answer)
         self._render()
 
@@ -215,6 +216,15 @@ class StatusBar(QStatusBar):
         self._activity.setIcon(icons.icon("busy", "busy") if busy else icons.icon("good", "good"))
         self._busy.setVisible(busy)
         self._stop.setVisible(bool(self._scans))
+
+
+def _short(role: Role) -> str:
+    """The kind of a role, and of a server the host and the database too."""
+    if role.path is not None:
+        return role.kind
+    place = role.place.partition("://")[2].rpartition("@")[2].partition("?")[0].strip("/")
+    shown = place if len(place) <= PLACE_CHARS else f"{place[: PLACE_CHARS - 1]}…"
+    return f"{role.kind} {shown}".replace("&", "&&")
 
 
 class DropOverlay(QWidget):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QPlainTextEdit,
@@ -18,6 +20,7 @@ from PySide6.QtWidgets import (
 
 from casparian.domain.evidence import shown_text
 from casparian.domain.jobs import JobFileState, JobState
+from casparian.services.following import Follower
 from casparian.ui import formats, parts, problems, theme
 from casparian.ui.actions import Action
 from casparian.ui.record_table import Column, RecordModel, RecordTable
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from casparian.ui.bridge import EventBridge
     from casparian.ui.tasks import Tasks
 
+FOLLOW_MS = 2_000
+"""So often a store that is shared is asked what other hosts did."""
 LOG_CHARS = 200_000
 """So much of the end of a log is shown; the file on disk has all of it."""
 
@@ -53,7 +58,13 @@ class JobRow:
 def _look(row: JobRow) -> tuple[str, str, theme.Token]:
     if row.is_stopping and not row.job.state.is_terminal:
         return "stopping", "busy", "partial"
+    if row.job.state is JobState.QUEUED and row.job.problem:
+        return "resting" if _rests(row.job) else "queued again", "waiting", "partial"
     return parts.JOB_LOOKS[row.job.state]
+
+
+def _rests(job: Job) -> bool:
+    return job.not_before is not None and job.not_before > datetime.now(UTC)
 
 
 def _state(row: JobRow) -> tuple[str, theme.Token]:
@@ -64,6 +75,8 @@ def _state(row: JobRow) -> tuple[str, theme.Token]:
 def _progress(row: JobRow) -> str:
     if row.job.state.is_terminal:
         return _took(row.job)
+    if row.job.state is JobState.QUEUED and row.job.not_before is not None and _rests(row.job):
+        return f"tried again at {row.job.not_before.astimezone(UTC):%H:%M:%S} UTC"
     if row.progress is None:
         return ""
     return formats.progress(row.progress)
@@ -105,12 +118,15 @@ JOB_COLUMNS: tuple[Column[JobRow], ...] = (
     Column("Quarantined", lambda row: formats.number(row.job.quarantined), 96, right=True),
     Column("Failed files", lambda row: formats.number(row.job.failed_files), 88, right=True),
     Column("Progress", _progress, 224, fraction=_fraction),
+    Column("Host", lambda row: row.job.host, 112, faint=True),
     Column(
         "Queued", lambda row: formats.age(row.job.created_at), 96, faint=True,
         tip=lambda row: formats.moment(row.job.created_at),
     ),
     Column("Note", _now_at, 320, faint=True),
 )  # fmt: skip
+
+_HOST = next(at for at, column in enumerate(JOB_COLUMNS) if column.title == "Host")
 
 _FILE_LOOKS: dict[JobFileState, tuple[str, theme.Token]] = {
     JobFileState.WAITING: ("waiting", "faint"),
@@ -154,13 +170,22 @@ class JobsPanel(QWidget):
         self._services, self._tasks = services, tasks
         self._workspace: Workspace | None = None
         self._stopping: set[JobId] = set()
-        self._was_busy = False
+        self._was_busy = self._is_lost = False
         self._refresh = Refresh(tasks, self, self._ask, self._on_jobs, self._on_failed)
         self._detail = Refresh(tasks, self, self._ask_detail, self._on_detail, self._on_failed)
         self._register(actions)
         self._build()
         bridge.job_changed.connect(self._on_job_changed)
         bridge.job_progressed.connect(self._on_job_progressed)
+        settings = services.settings
+        self._host, self._is_shared = settings.host_name, settings.state.is_server
+        self._follower = Follower(services.jobs, services.bus, self._host)
+        self._follow = QTimer(self)
+        self._follow.setSingleShot(True)
+        self._follow.setInterval(FOLLOW_MS)
+        self._follow.timeout.connect(self._on_follow)
+        if self._is_shared:
+            self._follow.start()
 
     def set_workspace(self, workspace: Workspace) -> None:
         """Show the jobs of another workspace."""
@@ -197,6 +222,7 @@ class JobsPanel(QWidget):
     def _build(self) -> None:
         self._model: RecordModel[JobRow] = RecordModel(JOB_COLUMNS, lambda row: row.job.id, self)
         self._table = RecordTable(self._model, "jobs_table", "Jobs")
+        self._table.hideColumn(_HOST)
         self._table.chosen.connect(self._on_chosen)
         self._table.selection_changed.connect(self._enable)
         self._banner = problems.Banner("jobs_banner")
@@ -269,6 +295,8 @@ class JobsPanel(QWidget):
         self._banner.clear()
         self._stopping -= {row.job.id for row in rows if row.job.state.is_terminal}
         self._model.replace([self._marked(row) for row in rows])
+        elsewhere = any(row.job.host not in {"", self._host} for row in rows)
+        self._table.setColumnHidden(_HOST, not (self._is_shared or elsewhere))
         self._stack.setCurrentIndex(1 if rows else 0)
         waiting = sum(row.job.state is JobState.QUEUED for row in rows)
         running = sum(not row.job.state.is_terminal for row in rows) - waiting
@@ -292,6 +320,27 @@ class JobsPanel(QWidget):
         current = self._table.current()
         if current is not None and current.job.id == event.job_id:
             self._detail.soon()
+
+    @Slot()
+    def _on_follow(self) -> None:
+        if self._workspace is None:
+            self._follow.start()
+            return
+        look = partial(self._follower.look, self._workspace.id)
+        self._tasks.run(
+            self, look, self._on_followed, key="follow", failed=self._on_lost, long=True
+        )
+
+    def _on_followed(self, _nothing: object) -> None:
+        self._follow.start()
+        if self._is_lost:
+            self._is_lost = False
+            self._refresh.now()
+
+    def _on_lost(self, error: CasparianError) -> None:
+        self._follow.start()
+        self._is_lost = True
+        self._on_failed(error)
 
     @Slot(object)
     def _on_job_progressed(self, event: JobProgressed) -> None:

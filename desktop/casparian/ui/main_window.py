@@ -40,6 +40,7 @@ from casparian.ui.workspace_view import WorkspaceView
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from PySide6.QtCore import QMimeData
     from PySide6.QtGui import QAction
@@ -80,7 +81,7 @@ class MainWindow(QMainWindow):
         self._workspace: Workspace | None = None
         self._workspaces: list[Workspace] = []
         self._paths: list[bytes] = []
-        self._is_leaving = False
+        self._is_leaving = self._is_restarting = False
         self._jobs_at_work = 0
         self.actions_registry = Actions(self)
         self.intake = IntakeControl(services, tasks, bridge, self)
@@ -93,6 +94,11 @@ class MainWindow(QMainWindow):
     def workspace(self) -> Workspace | None:
         """The workspace that is open."""
         return self._workspace
+
+    @property
+    def is_restarting(self) -> bool:
+        """Whether the window closes in order to be opened anew, with the settings as they are then."""
+        return self._is_restarting
 
     def take_in(self, paths: Sequence[bytes]) -> None:
         """Take in evidence; what comes before a workspace is open waits for it."""
@@ -207,6 +213,12 @@ class MainWindow(QMainWindow):
             made.setChecked(self._settings.theme == mode)
             modes.addAction(made)
         add(Action("help.keys", "Actions and keys", self._on_help, "Help", "F1; ?", "help"))
+        add(
+            Action(
+                "app.restart", "Restart", self.restart, "Workspace", icon="rescan",
+                hint="Close the window and open it anew with the settings as they are now",
+            )
+        )  # fmt: skip
         add(Action("app.quit", "Quit", self.close, "Workspace", "Ctrl+Q", "close"))
 
     def _build_menus(self) -> None:
@@ -225,10 +237,13 @@ class MainWindow(QMainWindow):
         view.table_wanted.connect(self._on_table_wanted)
         view.jobs_wanted.connect(self._on_jobs_wanted)
         view.problems_wanted.connect(self._on_skips_wanted)
+        view.configuration_wanted.connect(partial(self._on_answer_wanted, "state"))
+        view.restart_wanted.connect(self.restart)
         self.sources.folder_wanted.connect(self._on_folder_wanted)
         self.sources.files_wanted.connect(self._on_files_wanted)
         self.sources.rescan_wanted.connect(self._on_rescan_wanted)
         self.rules.file_wanted.connect(self._on_file_wanted)
+        self.rules.routes_wanted.connect(self._on_routes_wanted)
         self.jobs.file_wanted.connect(self._on_file_wanted)
         self.jobs.busy_changed.connect(self._on_busy_changed)
         self.jobs.calmed.connect(self.status.say)
@@ -279,22 +294,33 @@ class MainWindow(QMainWindow):
     def closeEvent(self, event: QCloseEvent) -> None:
         if self._jobs_at_work and not self._is_leaving:
             event.ignore()
+            verb = "Restart" if self._is_restarting else "Quit"
             problems.confirm(
                 self,
-                "Quit while jobs are at work?",
+                f"{verb} while jobs are at work?",
                 f"{formats.count(self._jobs_at_work, 'job')} stop and begin anew the next time; nothing "
                 "half-done is kept.",
-                "Quit",
+                verb,
                 self._leave,
-            )
+            ).rejected.connect(self._stay)
             return
         self._remember()
         self.intake.cancel()
         event.accept()
 
+    @Slot()
+    def restart(self) -> None:
+        """Close the window, to be opened anew with the settings as they are then."""
+        self._is_restarting = True
+        self.close()
+
     def _leave(self) -> None:
         self._is_leaving = True
         self.close()
+
+    @Slot()
+    def _stay(self) -> None:
+        self._is_restarting = False
 
     # Drag and drop
 
@@ -368,6 +394,11 @@ class MainWindow(QMainWindow):
         self.sources.show_skips()
 
     @Slot()
+    def _on_routes_wanted(self) -> None:
+        self.show_view("rules")
+        self.rules.show_routes()
+
+    @Slot()
     def _on_inspector_wanted(self) -> None:
         self._inspector_shown.setChecked(True)
         self._render_inspector()
@@ -433,8 +464,8 @@ class MainWindow(QMainWindow):
     def _on_theme(self, mode: theme.Mode) -> None:
         self._settings = replace(self._settings, theme=mode)
         theme.apply(cast("QApplication", QApplication.instance()), mode)
-        save = partial(settings_file.save, self._settings)
-        self._tasks.run(self, save, key="settings")
+        keep = partial(_keep_theme, self._settings.home, mode)
+        self._tasks.run(self, keep, key="settings")
 
     @Slot()
     def _on_system_colours_changed(self) -> None:
@@ -467,6 +498,11 @@ class MainWindow(QMainWindow):
             for one in self._workspaces
             if one != self._workspace
         ]
+
+
+def _keep_theme(home: Path, mode: theme.Mode) -> None:
+    """Write the colours into the settings as they are now: a profile may have been changed meanwhile."""
+    settings_file.save(replace(settings_file.load(home), theme=mode))
 
 
 def _local_paths(data: QMimeData) -> list[bytes]:

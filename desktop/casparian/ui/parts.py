@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QEvent, Qt, Slot
 from PySide6.QtGui import QAction, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
+    QDialog,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -78,6 +79,14 @@ def faint(text: str = "", *, name: str = "") -> QLabel:
     label.setProperty("look", "faint")
     label.setObjectName(name)
     return label
+
+
+def set_look(widget: QWidget, look: str) -> None:
+    """Give a widget another look of the style sheet."""
+    if widget.property("look") != look:
+        widget.setProperty("look", look)
+        widget.style().unpolish(widget)
+        widget.style().polish(widget)
 
 
 def hairline(*, vertical: bool = False) -> QFrame:
@@ -155,12 +164,13 @@ def link_button(text: str, name: str, icon: str = "", token: theme.Token = "acce
 class Card(QFrame):
     """A framed area with a title and, at its right, what can be done there."""
 
-    def __init__(self, title: str, name: str, *tools: QWidget) -> None:
+    def __init__(self, title: str, name: str, *tools: QWidget, icon: str = "") -> None:
         super().__init__()
         self.setObjectName(name)
         self.setProperty("look", "card")
         self.body = margins(self, all_round=0, gap=0)
-        head = row(heading(title, name=f"{name}_title"), None, *tools)
+        picture = [Picture(icon, "faint")] if icon else []
+        head = row(*picture, heading(title, name=f"{name}_title"), None, *tools)
         head.setContentsMargins(theme.GRID, theme.GRID // 2, theme.GRID // 2, theme.GRID // 2)
         self.body.addWidget(head)
         self.body.addWidget(hairline())
@@ -216,6 +226,28 @@ class EmptyState(QWidget):
             buttons = [push_button(first, look="primary"), *(push_button(one) for one in others)]
             column.addWidget(row(None, *buttons, None, gap=theme.GRID))
         column.addStretch(3)
+
+
+class Dialog(QDialog):
+    """A dialog that is as high as what it says takes, however that changes while it is open."""
+
+    @override
+    def event(self, event: QEvent) -> bool:
+        handled = super().event(event)
+        if event.type() in {QEvent.Type.LayoutRequest, QEvent.Type.Show}:
+            self._fit()
+        return handled
+
+    def _fit(self) -> None:
+        layout = self.layout()
+        if layout is None:
+            return
+        needed = layout.totalMinimumHeightForWidth(self.width())
+        if needed < 0:
+            needed = layout.totalMinimumSize().height()
+        room = self.screen().availableGeometry().height()
+        if needed != self.height():
+            self.resize(self.width(), min(needed, room))
 
 
 class Picture(QWidget):

@@ -327,10 +327,7 @@ def _problem(rule: Rule) -> str:
 def _say(label: QLabel, text: str, look: str) -> None:
     label.setText(text)
     label.setVisible(bool(text))
-    if label.property("look") != look:
-        label.setProperty("look", look)
-        label.style().unpolish(label)
-        label.style().polish(label)
+    parts.set_look(label, look)
 
 
 def _mark(field: QLineEdit, *, invalid: bool) -> None:

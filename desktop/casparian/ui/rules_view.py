@@ -11,11 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QSplitter, QStackedWidget, QWidget
+from PySide6.QtWidgets import QSplitter, QStackedWidget, QTabWidget, QWidget
 
 from casparian.ui import formats, parts, problems
 from casparian.ui.actions import Action
 from casparian.ui.record_table import Column, RecordModel, RecordTable
+from casparian.ui.routes_tab import RoutesTab
 from casparian.ui.rule_editor import RuleEditor
 from casparian.ui.tasks import Refresh
 
@@ -83,11 +84,15 @@ RULE_COLUMNS: tuple[Column[RuleRow], ...] = (
 class RulesView(QWidget):
     """The list at the left, the editor at the right. What is edited stays until it is saved or given up.
 
+    Where the rows of each output go is on a page of its own.
+
     Signals:
         file_wanted: the id of a file that the user opened from the matches.
+        routes_wanted: the routes are to be brought into sight.
     """
 
     file_wanted = Signal(str)
+    routes_wanted = Signal()
 
     def __init__(
         self,
@@ -104,6 +109,7 @@ class RulesView(QWidget):
         self._saved: dict[RuleId, RuleSummary] = {}
         self._drafts: dict[RuleId, Rule] = {}
         self._refresh = Refresh(tasks, self, self._ask, self._on_rules, self._on_failed)
+        self._routes = RoutesTab(services, tasks, actions, bridge)
         self._register(actions)
         self._build()
         bridge.rules_changed.connect(self._on_rules_changed)
@@ -115,13 +121,20 @@ class RulesView(QWidget):
         self._drafts.clear()
         self._editor.set_workspace(workspace)
         self._editor.show_rule(None)
+        self._routes.set_workspace(workspace)
         self._refresh.now()
+
+    def show_routes(self) -> None:
+        """Show where the rows of each output go."""
+        self._tabs.setCurrentWidget(self._routes)
+        self._routes.setFocus()
 
     def _register(self, actions: Actions) -> None:
         def add(
             verb: str, text: str, act: Callable[[], object], keys: str, icon: str, hint: str = ""
         ) -> QAction:
-            action = Action(f"rules.{verb}", text, act, "Rules", keys, icon, "rules", hint)
+            shown = partial(self._show_rules_and, act)
+            action = Action(f"rules.{verb}", text, shown, "Rules", keys, icon, "rules", hint)
             return actions.add(action, self)
 
         self._new = add("new", "New rule", self._on_new, "Ctrl+N", "add")
@@ -136,6 +149,16 @@ class RulesView(QWidget):
             "A rule that is off gives its tag to no file",
         )  # fmt: skip
         self._delete = add("delete", "Delete rule…", self._on_delete, "", "delete")
+        actions.add(
+            Action(
+                "rules.routes", "Show the routes", self.routes_wanted.emit, "Rules", icon="outputs",
+                hint="Where the rows of each output go",
+            )
+        )  # fmt: skip
+
+    def _show_rules_and(self, act: Callable[[], object]) -> None:
+        self._tabs.setCurrentWidget(self.splitter)
+        act()
 
     def _build(self) -> None:
         self._model: RecordModel[RuleRow] = RecordModel(RULE_COLUMNS, lambda row: row.rule.id, self)
@@ -177,7 +200,13 @@ class RulesView(QWidget):
         self.splitter.setSizes([560, 640])
         self.splitter.setStretchFactor(1, 1)
         self.splitter.setChildrenCollapsible(False)
-        parts.margins(self, all_round=0).addWidget(self.splitter)
+        self._tabs = QTabWidget()
+        self._tabs.setObjectName("rules_tabs")
+        self._tabs.setAccessibleName("Rules and routes")
+        self._tabs.setDocumentMode(True)
+        self._tabs.addTab(self.splitter, "Rules")
+        self._tabs.addTab(self._routes, "Routes")
+        parts.margins(self, all_round=0).addWidget(self._tabs)
         self.setFocusProxy(self._table)
         self._enable()
 

@@ -18,6 +18,7 @@ from casparian.ui.actions import Action
 from casparian.ui.files_tab import FilesTab
 from casparian.ui.plan_view import PlanView
 from casparian.ui.record_table import Column, RecordModel, RecordTable
+from casparian.ui.root_dialog import RootDialog
 from casparian.ui.source_tree import SourceTree
 from casparian.ui.tasks import Refresh
 
@@ -139,6 +140,16 @@ class SourcesView(QWidget):
         self._remove = actions.add(
             Action("sources.remove", "Remove source…", self._on_remove, group, icon="delete")
         )
+        self._of_source = [self._rescan, self._rescan_all, self._remove]
+        if self._services.settings.state.is_server:
+            self._of_source.append(
+                actions.add(
+                    Action(
+                        "sources.map_root", "Lies elsewhere on this host…", self._on_map, group,
+                        icon="edit", hint="Say under which path this host sees the chosen source",
+                    )
+                )
+            )  # fmt: skip
         self._filter = actions.add(
             Action(
                 "sources.filter", "Filter files", self._on_filter, group, "Ctrl+F", "filter",
@@ -187,7 +198,7 @@ class SourcesView(QWidget):
         first = parts.row(
             parts.action_button(self._add_folder), parts.action_button(self._add_files), None,
             *(parts.action_button(one, text=False)
-              for one in (self._rescan, self._rescan_all, self._remove)),
+              for one in self._of_source),
             gap=0,
         )  # fmt: skip
         first.setContentsMargins(4, 4, 4, 4)
@@ -243,7 +254,7 @@ class SourcesView(QWidget):
 
     def _enable(self) -> None:
         has = self._tree.current_source() is not None
-        for action in (self._rescan, self._rescan_all, self._remove):
+        for action in self._of_source:
             action.setEnabled(has)
 
     # What was left out
@@ -281,6 +292,12 @@ class SourcesView(QWidget):
     def _on_rescan(self, *, force: bool) -> None:
         if (source := self._tree.current_source()) is not None:
             self.rescan_wanted.emit(source, force)
+
+    def _on_map(self) -> None:
+        source, services = self._tree.current_source(), self._services
+        if source is not None:
+            host = services.settings.host_name
+            RootDialog(services.sources, self._tasks, source, host, self.window()).open()
 
     def _on_remove(self) -> None:
         source, sources = self._tree.current_source(), self._services.sources

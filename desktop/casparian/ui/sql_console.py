@@ -24,7 +24,6 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from casparian.catalog.narrowing import narrowed
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import CasparianError, UserProblem
 from casparian.domain.evidence import shown_text
@@ -48,10 +47,6 @@ if TYPE_CHECKING:
     from casparian.ui.tasks import Tasks
 
 _ENTRY = Qt.ItemDataRole.UserRole
-_FUNCTIONS_SQL = (
-    "SELECT DISTINCT function_name FROM duckdb_functions()"
-    " WHERE regexp_full_match(function_name, '[a-z][a-z0-9_]*') ORDER BY ALL"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +76,15 @@ def open_narrowed(
 ) -> View:
     """Run the query of a view again, narrowed and ordered; runs off the GUI thread."""
     reader = results.reader
-    sql = narrowed(
-        view.sql,
-        view.columns,
-        reader.keywords(),
-        filters=shape.filters,
-        search=shape.search,
-        sort=shape.sort,
+    sql = reader.narrowed(
+        view.sql, view.columns, filters=shape.filters, search=shape.search, sort=shape.sort
     )
     return reader.query(sql, workspace.schema, token, rows_kept)
 
 
 def read_functions(results: ResultService) -> list[str]:
     """Return the names of the functions that queries may call; runs off the GUI thread."""
-    with results.reader.query(_FUNCTIONS_SQL) as view:
-        page = view.page(0, 10_000)
-    return [str(one) for one in page.column(0).to_pylist()]
+    return results.reader.functions()
 
 
 class SqlConsole(QWidget):

@@ -219,6 +219,7 @@ QSplitter::handle:vertical { height: 1px; }
 QToolTip { color: @ink; background: @raised; border: 1px solid @edge; padding: 4px; }
 
 QFrame[look="card"] { background: @paper; border: 1px solid @line; border-radius: 4px; }
+QFrame[look="chosen"] { background: @select; border: 1px solid @accent; border-radius: 4px; }
 QFrame[look="rule"] { background: @line; border: none; }
 QLabel[look="faint"] { color: @faint; }
 QLabel[look="bad"] { color: @bad; }
@@ -265,7 +266,8 @@ QRadioButton::indicator { width: 12px; height: 12px; border: 1px solid @edge; bo
     background: @paper; }
 QRadioButton::indicator:focus { border: 1px solid @accent; }
 QRadioButton::indicator:checked { width: 6px; height: 6px; border: 4px solid @accent; border-radius: 7px; }
-QRadioButton::indicator:disabled { border: 1px solid @line; background: @panel; }
+QRadioButton::indicator:checked:disabled { border: 4px solid @edge; background: @paper; }
+QRadioButton::indicator:unchecked:disabled { border: 1px solid @line; background: @panel; }
 QCheckBox::indicator:disabled, QListView::indicator:disabled { border: 1px solid @line; background: @panel; }
 QLineEdit[readOnly="true"], QPlainTextEdit[readOnly="true"] { background: @panel; border-color: @line; }
 QPlainTextEdit[look="plain"] { background: @paper; }

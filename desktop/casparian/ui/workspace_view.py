@@ -6,16 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QUrl, Signal, Slot
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QFrame,
-    QGridLayout,
     QPushButton,
     QScrollArea,
-    QSizePolicy,
     QSplitter,
     QStackedWidget,
+    QTabWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -24,6 +22,7 @@ from casparian.domain.jobs import JobState
 from casparian.domain.results import QUARANTINE_SUFFIX
 from casparian.ui import formats, parts, problems, theme
 from casparian.ui.actions import Action
+from casparian.ui.configuration_page import ConfigurationPage
 from casparian.ui.jobs_panel import JOB_COLUMNS, JobRow
 from casparian.ui.name_dialog import NameDialog
 from casparian.ui.record_table import Column, RecordModel, RecordTable
@@ -31,14 +30,12 @@ from casparian.ui.tasks import Refresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from casparian.bootstrap import Services
     from casparian.domain.errors import CasparianError
     from casparian.domain.evidence import Workspace
     from casparian.services.tables import TableSummary
     from casparian.services.workspaces import Overview
-    from casparian.settings import Settings
     from casparian.ui.actions import Actions
     from casparian.ui.bridge import EventBridge
     from casparian.ui.tasks import Tasks
@@ -91,13 +88,15 @@ class Board:
 
 
 class WorkspaceView(QWidget):
-    """Cases at the left; the board of the one that is open.
+    """Cases at the left; the board of the one that is open, and the configuration of the program.
 
     Signals:
         workspace_wanted: a Workspace to open.
         workspaces_read: the list of workspaces, whenever it was read.
         table_wanted: the name of a table to look into.
         jobs_wanted, problems_wanted, files_wanted: (status) the places that warnings lead to.
+        configuration_wanted: the configuration is to be brought into sight.
+        restart_wanted: a change of the configuration is to hold now.
     """
 
     workspace_wanted = Signal(object)
@@ -106,6 +105,8 @@ class WorkspaceView(QWidget):
     jobs_wanted = Signal()
     problems_wanted = Signal()
     files_wanted = Signal(str)
+    configuration_wanted = Signal()
+    restart_wanted = Signal()
 
     def __init__(
         self,
@@ -150,13 +151,18 @@ class WorkspaceView(QWidget):
 
     def show_configuration(self, answer: str) -> None:
         """Bring one of the answers into sight: `state`, `outputs`, `query`."""
-        self._scroll.ensureWidgetVisible(self._configuration)
-        place = self._configuration.findChild(QPushButton, f"show_{answer}")
-        if place is not None:
-            place.setFocus()
+        self._pages.setCurrentWidget(self._configuration)
+        self._configuration.focus(answer)
 
     def _register(self, actions: Actions) -> None:
         group = "Workspace"
+        self._shown = actions.add(
+            Action(
+                "configuration.show", "Show the configuration",
+                self.configuration_wanted.emit, group, icon="settings",
+                hint="Where state and outputs live, and what is queried",
+            )
+        )  # fmt: skip
         self._create = actions.add(
             Action(
                 "workspace.create", "New workspace…", self._on_create, group, "Ctrl+Shift+N", "add"
@@ -211,16 +217,7 @@ class WorkspaceView(QWidget):
         title_lines.addWidget(self._facts)
         main.addWidget(titles)
         main.addWidget(self._banner)
-        columns = QSplitter(Qt.Orientation.Horizontal)
-        columns.setObjectName("board_splitter")
-        columns.setHandleWidth(2 * theme.GRID)
-        columns.setProperty("look", "gap")
-        columns.setChildrenCollapsible(False)
-        columns.addWidget(self._build_tables(actions))
-        columns.addWidget(self._build_side())
-        columns.setStretchFactor(0, 5)
-        columns.setStretchFactor(1, 4)
-        main.addWidget(columns, 1)
+        main.addWidget(self._build_pages(actions), 1)
 
         self.splitter = QSplitter(Qt.Orientation.Horizontal, self)
         self.splitter.setObjectName("workspace_splitter")
@@ -232,6 +229,27 @@ class WorkspaceView(QWidget):
         parts.margins(self, all_round=0).addWidget(self.splitter)
         self.setFocusProxy(self._list_table)
         self._enable()
+
+    def _build_pages(self, actions: Actions) -> QWidget:
+        columns = QSplitter(Qt.Orientation.Horizontal)
+        columns.setObjectName("board_splitter")
+        columns.setHandleWidth(2 * theme.GRID)
+        columns.setProperty("look", "gap")
+        columns.setChildrenCollapsible(False)
+        columns.addWidget(self._build_tables(actions))
+        columns.addWidget(self._build_side())
+        columns.setStretchFactor(0, 5)
+        columns.setStretchFactor(1, 4)
+        self._configuration = ConfigurationPage(self._services.settings, self._tasks, actions)
+        self._configuration.restart_wanted.connect(self.restart_wanted)
+        self._pages = QTabWidget()
+        self._pages.setObjectName("board_pages")
+        self._pages.setAccessibleName("Workspace")
+        self._pages.setDocumentMode(True)
+        for page, word in ((columns, "Board"), (self._configuration, "Configuration")):
+            page.setContentsMargins(0, 2 * theme.GRID, 0, 0)
+            self._pages.addTab(page, word)
+        return self._pages
 
     def _build_tables(self, actions: Actions) -> QWidget:
         self._tables: RecordModel[TableSummary] = RecordModel(
@@ -281,10 +299,9 @@ class WorkspaceView(QWidget):
         self._warning_lines.setSpacing(2)
         self._warnings_card.body.addWidget(self._warnings)
 
-        self._configuration = Configuration(self._services.settings)
         holder = QWidget()
         column = parts.margins(holder, all_round=0, gap=2 * theme.GRID)
-        for card in (runs, self._warnings_card, self._configuration):
+        for card in (runs, self._warnings_card):
             column.addWidget(card)
         column.addStretch(1)
         self._scroll = QScrollArea()
@@ -494,43 +511,3 @@ class WorkspaceView(QWidget):
     def _on_open_table(self) -> None:
         if (table := self._tables_view.current()) is not None:
             self.table_wanted.emit(table.name)
-
-
-class Configuration(parts.Card):
-    """The three answers of the configuration matrix, as they stand for this profile."""
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__("Configuration", "configuration_card")
-        grid = QGridLayout()
-        grid.setContentsMargins(8, 8, 8, 8)
-        grid.setHorizontalSpacing(theme.GRID)
-        grid.setVerticalSpacing(theme.GRID // 2)
-        grid.setColumnStretch(1, 1)
-        self.body.addLayout(grid)
-        answers: tuple[tuple[str, str, str, str, Path], ...] = (
-            ("state", "State", "where the control plane lives", settings.state_store, settings.state_path),
-            ("outputs", "Outputs", "where the data plane writes", "parquet", settings.output_dir),
-            ("query", "Query", "what users query", "duckdb", settings.catalog_path),
-            ("settings", "Settings", f"profile {settings.profile}", "toml", settings.config_path),
-        )  # fmt: skip
-        for at, (icon, word, meaning, kind, path) in enumerate(answers):
-            copy = parts.link_button("Copy path", f"copy_{icon}")
-            copy.setAccessibleName(f"Copy the path of {word}")
-            copy.clicked.connect(partial(problems.copy_text, str(path)))
-            show = parts.link_button("Show", f"show_{icon}")
-            show.setAccessibleName(f"Show the folder of {word}")
-            folder = path if path.is_dir() else path.parent
-            show.clicked.connect(partial(_open_folder, folder))
-            where = parts.Elided(str(path), name=f"path_{icon}", look="faint")
-            top = 2 * at
-            grid.addWidget(parts.Picture(icon, "faint"), top, 0)
-            means = parts.Elided(f"{kind} · {meaning}", look="faint")
-            means.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-            title = parts.row(parts.heading(word), means, gap=8)
-            grid.addWidget(title, top, 1)
-            grid.addWidget(where, top + 1, 1)
-            grid.addWidget(parts.row(copy, show, gap=0), top, 2, 2, 1)
-
-
-def _open_folder(folder: Path) -> None:
-    QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
