@@ -186,7 +186,7 @@ def test_the_lists_are_json_when_asked_for(casparian, ran):
 
 
 def test_every_verb_has_help_and_is_described(capsys):
-    for verb in cli._VERBS:
+    for verb in cli.ALL_VERBS:
         with pytest.raises(SystemExit) as ended:
             cli.parse([verb, "--help"])
         assert ended.value.code == 0

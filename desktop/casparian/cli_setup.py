@@ -1,7 +1,7 @@
-"""The command line's verbs that look after the program itself: configuration, routes, the team's workers.
+"""The command line's verbs that look after the program itself: configuration, routes, workers, the doctor.
 
-Those of `config` work on the settings alone, so that they can be used where the state store cannot be
-reached. What changes a place where things live says first what stays where, and asks.
+Those of `config`, and `doctor --sink`, work on the settings alone, so that they can be used where the
+state store cannot be reached. What changes a place where things live says first what stays where, and asks.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from casparian import credentials
-from casparian.domain.addresses import SINK_SCHEMES, STATE_SCHEMES, parse
+from casparian.domain.addresses import DATABASES, SINK_SCHEMES, STATE_SCHEMES, parse
 from casparian.domain.errors import Cancelled, UserProblem
-from casparian.domain.evidence import shown_path
-from casparian.printing import print_rows, tell
-from casparian.services import configuration
+from casparian.domain.evidence import shown_path, shown_text
+from casparian.printing import print_json, print_rows, tell
+from casparian.services import configuration, doctor
+from casparian.services.purging import PurgeScope
 from casparian.services.state_copy import copy_state, reset_state
 
 if TYPE_CHECKING:
@@ -130,6 +131,37 @@ def _state(settings: Settings, options: argparse.Namespace, cancel: CancelToken)
     return 0
 
 
+def _outputs(settings: Settings, options: argparse.Namespace, _cancel: CancelToken) -> int:
+    with _opened(settings) as services:
+        if options.act == "attach":
+            tell(services.attacher.impact().text)
+            _confirm(options, "Put them back on record?")
+            attached = services.attacher.attach()
+            for one in attached.left_alone:
+                tell(f"left alone: {one.path}: {one.reason}")
+            row = {
+                "files": attached.files,
+                "jobs": attached.jobs,
+                "tables": attached.tables,
+                "rows": attached.rows,
+                "quarantined": attached.quarantined,
+                "left alone": len(attached.left_alone),
+            }
+            print_rows([row], as_json=options.json)
+            return 0
+        workspace = services.workspaces.by_name(options.workspace) if options.workspace else None
+        if options.table and workspace is None:
+            workspace = services.workspaces.default()
+        scope = PurgeScope(workspace.id if workspace else None, options.table, options.everything)
+        tell(services.purger.impact(scope).text)
+        _confirm(options, "Delete them?")
+        purged = services.purger.purge(scope)
+        files = purged.current.files + purged.superseded.files + purged.strays.files
+        row = {"files": files, "freed": purged.size_bytes, "in use": purged.held}
+        print_rows([row], as_json=options.json)
+    return 0
+
+
 def _worker(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
     if not settings.state.is_server and not options.until_idle:
         tell("The state store is a file of this machine: only programs on it share its queue.")
@@ -191,12 +223,52 @@ def _sources(settings: Settings, options: argparse.Namespace, _cancel: CancelTok
     return 0
 
 
+def _doctor(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
+    if options.sink:
+        return _doctor_sink(settings, options, cancel)
+    with _opened(settings) as services:
+        checks = services.examine()
+    print_rows(
+        [{"check": one.name, "state": _good(ok=one.ok), "detail": one.detail} for one in checks],
+        as_json=options.json,
+    )
+    return 0 if all(one.ok for one in checks) else EXIT_UNREACHABLE
+
+
+def _doctor_sink(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
+    address = parse(options.sink, schemes=DATABASES)
+    rows = []
+    try:
+        for one in doctor.examine_sink(address, settings, cancel, tell):
+            row = {
+                "check": one.name,
+                "state": _good(ok=one.ok),
+                "seconds": round(one.seconds, 2),
+                "rows_per_s": one.rows_per_s,
+                "detail": one.detail,
+            }
+            rows.append(row)
+            if not options.json:
+                line = f"{row['state']:<4}  {one.name:<21}  {one.seconds:6.2f} s  {one.detail}"
+                print(shown_text(line), flush=True)
+    finally:
+        if options.json and rows:
+            print_json(rows)
+    return 0 if all(row["state"] == "good" for row in rows) else EXIT_UNREACHABLE
+
+
+def _good(*, ok: bool) -> str:
+    return "good" if ok else "bad"
+
+
 VERBS: dict[str, Callable[[Settings, argparse.Namespace, CancelToken], int]] = {
     "config": _config,
     "route": _route,
     "sources": _sources,
     "state": _state,
+    "outputs": _outputs,
     "worker": _worker,
+    "doctor": _doctor,
 }
 
 
@@ -250,8 +322,29 @@ def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
     for one in (copy, reset):
         _add_yes(one)
 
+    outputs = verb("outputs", "delete what counts no longer, or put outputs back on record")
+    acts = outputs.add_subparsers(dest="act", required=True)
+    purge = acts.add_parser(
+        "purge", help="delete Parquet files whose rows newer ones have replaced"
+    )
+    purge.add_argument("--table", default="", help="of one table only")
+    purge.add_argument(
+        "--everything", action="store_true", help="also those that count; a run makes them again"
+    )
+    attach = acts.add_parser("attach", help="put Parquet files on record that the store lacks")
+    for one in (purge, attach):
+        _add_yes(one)
+
     worker = verb("worker", "run queued jobs without a window, for a team on one state store")
     worker.add_argument("--until-idle", action="store_true", help="end when the queue is empty")
+
+    checked = verb("doctor", "check the home folder, the store, the outputs and the workers")
+    checked.add_argument(
+        "--sink",
+        default="",
+        metavar="ADDRESS",
+        help="try on a database what a sink must do instead, in a schema that is dropped again",
+    )
 
 
 def _add_yes(parser: argparse.ArgumentParser) -> None:

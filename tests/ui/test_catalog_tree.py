@@ -7,8 +7,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 
+from casparian.domain.errors import EnvironmentProblem
 from casparian.domain.results import ColumnInfo, TableInfo
+from casparian.services.results import Target
 from casparian.ui.catalog_tree import CatalogTree
+from casparian.ui.targets import Listing
 
 COLUMNS = (ColumnInfo("time", "timestamp_utc", "When"), ColumnInfo("<b>user</b>", "string"))
 TABLES = [
@@ -18,6 +21,11 @@ TABLES = [
     TableInfo("main", "clean_quarantine", "quarantine", (), 0),
     TableInfo("main", "files", "control", (ColumnInfo("path", "string"),), 9),
 ]
+CATALOG = Target("", "catalog", "/cases/home/query.duckdb")
+
+
+def of_catalog(tables):
+    return [Listing(CATALOG, tuple(tables))]
 
 
 @pytest.fixture
@@ -25,7 +33,7 @@ def tree(qtbot, look):
     made = CatalogTree()
     qtbot.addWidget(made)
     made.resize(260, 500)
-    made.show_tables(TABLES)
+    made.show_targets(of_catalog(TABLES))
     made.show()
     return made
 
@@ -62,22 +70,22 @@ def test_enter_opens_a_table_and_its_quarantine_and_names_a_column(tree, qtbot) 
         tree.tree.setCurrentItem(items(tree)[name])
         with qtbot.waitSignal(tree.open_wanted) as wanted:
             qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
-        assert wanted.args == [expected]
+        assert wanted.args == [expected, ""]
     items(tree)["people"].setExpanded(True)
     tree.tree.setCurrentItem(items(tree)["people"].child(0))
     with qtbot.waitSignal(tree.open_wanted) as wanted:
         qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
-    assert wanted.args == ["people_quarantine"]
+    assert wanted.args == ["people_quarantine", ""]
     tree.tree.setCurrentItem(items(tree)["<b>user</b>"])
     with qtbot.waitSignal(tree.name_wanted) as wanted:
         qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
-    assert wanted.args == ["<b>user</b>"]
+    assert wanted.args == ["<b>user</b>", ""]
 
 
 def test_what_is_open_and_chosen_stays_when_the_catalog_changes(tree) -> None:
     items(tree)["people"].setExpanded(True)
     tree.tree.setCurrentItem(items(tree)["people"])
-    tree.show_tables([*TABLES, TableInfo("main", "another", "table", (), 1)])
+    tree.show_targets(of_catalog([*TABLES, TableInfo("main", "another", "table", (), 1)]))
     assert items(tree)["people"].isExpanded()
     assert tree.current_table() == "people"
 
@@ -95,7 +103,7 @@ def test_the_menu_opens_queries_copies_and_exports(tree, qtbot) -> None:
     ]:
         with qtbot.waitSignal(signal) as wanted:
             acts[text].trigger()
-        assert wanted.args == ["people"]
+        assert wanted.args == ["people", ""]
     acts["Copy the name"].trigger()
     assert QGuiApplication.clipboard().text() == "people"
     menu.close()
@@ -113,6 +121,85 @@ def test_a_catalog_of_ten_thousand_columns_that_changes_holds_up_nothing(
     many = [TableInfo("main", f"table_{at}", "table", columns, at) for at in range(200)]
     stalls.start()
     for extra in range(5):
-        tree.show_tables([*many, TableInfo("main", f"new_{extra}", "table", columns, 1)])
+        tree.show_targets(
+            of_catalog([*many, TableInfo("main", f"new_{extra}", "table", columns, 1)])
+        )
         qtbot.wait(10)
     assert stalls.longest_ms < 100, stalls.where
+
+
+SERVER = Target(
+    "postgres://host/cases_of_the_year", "postgres", "postgres://ann@host/cases_of_the_year"
+)
+GONE = EnvironmentProblem(
+    f"{SERVER.key} could not be opened",
+    f"{SERVER.key}: nothing answers at that port",
+    "Check that the server runs",
+)
+
+
+def test_several_targets_stand_one_below_the_other(tree) -> None:
+    there = TableInfo("casparian", "people", "table", COLUMNS, 5)
+    tree.show_targets([*of_catalog(TABLES[2:]), Listing(SERVER, (there,))])
+    assert tree.lines() == [
+        "Catalog · /cases/home/query.duckdb",
+        "  clean 3",
+        "    quarantine 0",
+        "  About the case",
+        "    files 9",
+        "PostgreSQL · ann@host/cases_of_the_year",
+        "  people 5",
+    ]
+    tree.findChild(QLineEdit, "catalog_search").setText("peop")
+    assert tree.lines()[-1] == "  people 5"
+    assert not any("clean" in one for one in tree.lines())
+
+
+def test_a_table_of_the_same_name_is_another_one_in_another_target(tree, qtbot) -> None:
+    there = TableInfo("casparian", "people", "table", (ColumnInfo("other", "string"),), 5)
+    tree.show_targets([*of_catalog(TABLES[:1]), Listing(SERVER, (there,))])
+    first, second = (one for one in tree._items() if one.text(0) == "people")
+    second.setExpanded(True)
+    assert [second.child(0).text(0), first.childCount()] == ["other", 0]
+    tree.tree.setCurrentItem(second)
+    with qtbot.waitSignal(tree.open_wanted) as wanted:
+        qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
+    assert wanted.args == ["people", SERVER.key]
+
+
+@pytest.mark.parametrize(
+    ("listing", "line"),
+    [
+        (Listing(SERVER, is_asked=True), "  Reading its tables…"),
+        (Listing(SERVER), "  No tables yet"),
+    ],
+    ids=["asked", "empty"],
+)
+def test_a_target_without_tables_says_why(tree, listing, line) -> None:
+    tree.show_targets([*of_catalog(TABLES), listing])
+    assert tree.lines()[-1] == line
+
+
+def test_a_target_that_did_not_answer_says_so_and_can_be_asked_again(tree, qtbot) -> None:
+    tree.show_targets([*of_catalog(TABLES), Listing(SERVER, problem=GONE)])
+    assert tree.lines()[-2:] == [
+        "  It could not be opened. Nothing answers at that port. Check that the server runs.",
+        "  Try again",
+    ]
+    sentence, again = tree.lines()[-2].strip(), items(tree)["Try again"]
+    row = tree.tree.visualItemRect(items(tree)[sentence])
+    assert row.height() > 2 * tree.tree.visualItemRect(again).height()
+    assert SERVER.key in items(tree)[sentence].toolTip(0)
+    with qtbot.waitSignal(tree.retry_wanted) as wanted:
+        at = tree.tree.visualItemRect(again).center()
+        qtbot.mouseClick(tree.tree.viewport(), Qt.MouseButton.LeftButton, pos=at)
+    assert wanted.args == [SERVER.key]
+    assert tree.grab().height()  # it can be painted
+
+
+def test_a_group_that_was_closed_stays_closed(tree) -> None:
+    tree.show_targets([*of_catalog(TABLES), Listing(SERVER)])
+    items(tree)["Catalog · /cases/home/query.duckdb"].setExpanded(False)
+    tree.show_targets([*of_catalog(TABLES[:3]), Listing(SERVER)])
+    assert not items(tree)["Catalog · /cases/home/query.duckdb"].isExpanded()
+    assert items(tree)["PostgreSQL · ann@host/cases_of_the_year"].isExpanded()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -40,9 +41,9 @@ def filled(services, case, run):
 def ask(qtbot, tasks, filled):
     kept = []
 
-    def ask(*choices, results=filled.results):
+    def ask(*choices, results=filled.results, count=None):
         workspace = filled.workspaces.default()
-        count = partial(count_rows, filled.results, workspace.schema)
+        count = count or partial(count_rows, filled.results, workspace.id)
         dialog = ExportDialog(results, tasks, workspace, choices, count)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, on=False)
         qtbot.addWidget(dialog)
@@ -216,3 +217,13 @@ def test_every_control_has_a_name(ask) -> None:
                 continue
             assert control.objectName() or control.accessibleName(), control
             assert control.accessibleName() or control.text(), control.objectName()
+
+
+def test_rows_that_cannot_be_counted_keep_nobody_from_exporting(ask, qtbot, tmp_path) -> None:
+    def fail(_choice):
+        raise EnvironmentProblem("It cannot be counted")
+
+    dialog = ask(replace(SOME, rows=None), count=fail)
+    radio = part(dialog, QRadioButton, "export_what_0")
+    qtbot.waitUntil(lambda: radio.text() == "What is shown now: not counted")
+    export(dialog, qtbot, tmp_path / "some.csv")

@@ -6,11 +6,13 @@ import dataclasses
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel, QLineEdit, QListWidget
+from PySide6.QtWidgets import QComboBox, QLabel, QLineEdit, QListWidget
 
 from casparian.domain.results import Filter
+from casparian.ui import theme
 from casparian.ui.actions import Action
 from casparian.ui.sql_console import SqlConsole, Tools
+from casparian.ui.targets import listed
 from helpers.filled import PEOPLE, write_case
 
 SLOW = "SELECT count(*) FROM range(100000) a, range(100000) b WHERE a.range ^ b.range = 7.5"
@@ -35,7 +37,9 @@ def console(qtbot, services, tasks, actions, case, run):
     made.resize(900, 700)
     made.show()
     made.set_workspace(services.workspaces.default())
-    made.set_tables(services.results.reader.tables())
+    workspace = services.workspaces.default()
+    [catalog] = services.results.targets(workspace.id)
+    made.show_targets([listed(services.results, workspace.id, catalog)], "")
     yield made
     made.viewer.close_now()
 
@@ -114,6 +118,19 @@ def test_a_mistake_is_marked_where_it_is(console, qtbot) -> None:
     assert problem(console) == ""
 
 
+def test_what_was_said_stays_when_the_colours_change(console, qtbot, look) -> None:
+    run_sql(console, qtbot, "SELECT nothing FROM people")
+    said = problem(console)
+    assert said
+    theme.apply(look, "dark")
+    theme.apply(look, "light")
+    assert problem(console) == said
+
+
+def test_where_there_is_only_the_catalog_nothing_is_to_be_chosen(console) -> None:
+    assert console.findChild(QComboBox, "sql_target").isHidden()
+
+
 def test_cancel_really_ends_the_query_and_keeps_the_rows(console, qtbot, services) -> None:
     run_sql(console, qtbot, "SELECT 7 AS before")
     console.set_sql(SLOW)
@@ -161,7 +178,7 @@ def test_a_result_is_sorted_and_filtered_as_a_whole_not_as_it_was_cut(console, q
 
 
 def test_completion_knows_tables_columns_and_functions(console, qtbot, services) -> None:
-    qtbot.waitUntil(lambda: bool(console._functions))
+    qtbot.waitUntil(lambda: bool(console._functions.get("")))
     console.set_sql("SELECT strft")
     console.editor.offer(asked=True)
     assert any(line.startswith("strftime") for line in console.editor.offered())

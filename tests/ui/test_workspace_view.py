@@ -91,6 +91,7 @@ def test_the_board_shows_tables_and_leads_to_what_is_wrong(window, view, read_ca
     read_case()
     table = view.findChild(QAbstractItemView, "ready_table").model()
     assert [table.index(0, at).data() for at in range(3)] == ["people", "5", "1"]
+    assert view.findChild(QAbstractItemView, "ready_table").isColumnHidden(table.columnCount() - 1)
 
     quarantine = view.findChild(QPushButton, "warning_people")
     assert quarantine.text() == "people: 1 row in quarantine"

@@ -58,17 +58,23 @@ class StoreState:
 class UnitOfWork:
     """One transaction, with a repository for each noun."""
 
-    def __init__(self, connection: sa.Connection, backend: Backend) -> None:
+    def __init__(
+        self, connection: sa.Connection, backend: Backend, begun_at: datetime | None
+    ) -> None:
         self._connection = connection
         self._backend = backend
+        self._begun_at = begun_at
         self.evidence = EvidenceRepository(connection)
         self.jobs = JobRepository(connection)
         self.outputs = OutputRepository(connection)
         self.records = RecordRepository(connection)
 
     def now(self) -> datetime:
-        """The time by the store's clock, which all hosts share: leases go by it."""
-        return self._backend.now(self._connection)
+        """The time by the store's clock, which all hosts share: leases go by it.
+
+        In a unit of work for a claim or a heartbeat it is the time at which it began.
+        """
+        return self._begun_at or self._backend.now(self._connection)
 
     def commit(self) -> None:
         """Make everything of this unit of work last."""
@@ -152,9 +158,23 @@ class Store:
 
     @contextlib.contextmanager
     def _unit(self, kind: Kind) -> Iterator[UnitOfWork]:
-        with self._converted(), self._engine.connect() as connection:
-            self._backend.begin(connection, kind)
-            yield UnitOfWork(connection, self._backend)
+        with self._converted():
+            connection, begun_at = self._begun(kind)
+            with connection:
+                yield UnitOfWork(connection, self._backend, begun_at)
+
+    def _begun(self, kind: Kind) -> tuple[sa.Connection, datetime | None]:
+        """A connection at its unit of work; one that the server dropped while it rested is replaced."""
+        for is_again in (False, True):
+            connection = self._engine.connect()
+            try:
+                return connection, self._backend.begin(connection, kind)
+            except BaseException as error:
+                connection.close()
+                lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+                if is_again or not lost:
+                    raise
+        raise AssertionError("unreachable")
 
     def integrity(self) -> str:
         """Let the database check itself; return what it says.

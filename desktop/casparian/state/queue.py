@@ -8,7 +8,7 @@ whose token is stale is refused. All times are by the store's clock (`UnitOfWork
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -93,35 +93,10 @@ class JobRepository:
 
         Who names a token can tell later whether a claim was made over which the connection was lost.
         """
-        query = (
-            sa.select(jobs)
-            .where(
-                *_for_host(host, now),
-                jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
-            )
-            .order_by(jobs.c.priority, jobs.c.id)
-            .limit(1)
-        )
-        row = self._c.execute(_locked(query)).mappings().one_or_none()
-        if row is None:
-            return None
-        token, lease_until = token or new_id(), now + LEASE
-        job = replace(_job(row), state=JobState.CLAIMED, attempt=row["attempt"] + 1, host=host)
-        self._c.execute(
-            jobs.update()
-            .where(jobs.c.id == job.id)
-            .values(
-                state=JobState.CLAIMED,
-                attempt=job.attempt,
-                token=token,
-                lease_until=lease_until,
-                host=host,
-                pid=pid,
-                started_at=now,
-                problem="",
-            )
-        )
-        return Claim(job, token, lease_until)
+        token, until = token or new_id(), now + LEASE
+        values = {"b_host": host, "b_pid": pid, "b_now": now, "b_token": token, "b_until": until}
+        row = self._c.execute(_CLAIM, values).mappings().one_or_none()
+        return None if row is None else Claim(_job(row), token, until)
 
     def beat(self, job_id: JobId, token: str, now: datetime) -> bool:
         """Prolong a lease; False means that the claim is lost or the job is to be cancelled."""
@@ -245,6 +220,18 @@ class JobRepository:
             found.update(self._c.execute(query).scalars())
         return found
 
+    def ended(self, ids: Iterable[str]) -> set[str]:
+        """Which of these jobs are at their end."""
+        wanted = list(ids)
+        found: set[str] = set()
+        for at in range(0, len(wanted), 500):
+            query = sa.select(jobs.c.id).where(
+                jobs.c.id.in_(wanted[at : at + 500]),
+                jobs.c.state.not_in((JobState.QUEUED, *_ACTIVE)),
+            )
+            found.update(self._c.execute(query).scalars())
+        return found
+
     def evidence(self, job_id: JobId, host: str = "") -> list[JobEvidence]:
         """The files of a job, in the order in which they are to be read.
 
@@ -349,7 +336,7 @@ class JobRepository:
         return [(at, message) for at, message in self._c.execute(query)]
 
 
-def _for_host(host: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+def _for_host(host: Any, now: Any) -> tuple[sa.ColumnElement[bool], ...]:
     """What holds for a queued job that a host may have."""
     refused = sa.exists().where(
         job_refusals.c.job_id == jobs.c.id,
@@ -391,3 +378,39 @@ _JOB_COLUMNS = (
 
 def _job(row: sa.RowMapping) -> Job:
     return Job(**{name: row[name] for name in _JOB_COLUMNS})
+
+
+def _claim() -> sa.Executable:
+    """Find the next job, lock it and take it in one statement: one way to the server and back."""
+
+    def given(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
+        return sa.bindparam(f"b_{name}", required=False, type_=column.type)
+
+    now, host = given("now", jobs.c.started_at), given("host", jobs.c.host)
+    query = (
+        sa.select(jobs.c.id)
+        .where(
+            *_for_host(host, now),
+            jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
+        )
+        .order_by(jobs.c.priority, jobs.c.id)
+        .limit(1)
+    )
+    return (
+        jobs.update()
+        .where(jobs.c.id == _locked(query).correlate(None).scalar_subquery())
+        .values(
+            state=JobState.CLAIMED,
+            attempt=jobs.c.attempt + 1,
+            token=given("token", jobs.c.token),
+            lease_until=given("until", jobs.c.lease_until),
+            host=host,
+            pid=given("pid", jobs.c.pid),
+            started_at=now,
+            problem="",
+        )
+        .returning(*(jobs.c[name] for name in _JOB_COLUMNS))
+    )
+
+
+_CLAIM = _claim()
