@@ -11,10 +11,12 @@ from casparian import assets
 from casparian.credentials import with_secret
 from casparian.domain.events import EventBus
 from casparian.domain.rules import load_pack
+from casparian.services.attaching import Attacher
 from casparian.services.catalog import CatalogService
 from casparian.services.doctor import examine
 from casparian.services.intake import Intake
 from casparian.services.jobs import JobService
+from casparian.services.purging import Purger
 from casparian.services.results import ResultService
 from casparian.services.routes import RouteService
 from casparian.services.rules import RuleService
@@ -45,6 +47,8 @@ class Services:
     intake: Intake
     sinks: Sinks
     routes: RouteService
+    purger: Purger
+    attacher: Attacher
     _store: Store
     _executor: Executor | None
 
@@ -84,10 +88,11 @@ def open_services(
     sources = SourceService(store, bus)
     jobs = JobService(settings, store, bus, sinks, slots, worker_command)
     catalog = CatalogService(store, bus, sinks, settings.catalog_path)
+    workspaces = WorkspaceService(store, bus, sinks, load_pack(assets.text("rules.toml")))
     services = Services(
         settings=settings,
         bus=bus,
-        workspaces=WorkspaceService(store, bus, sinks, load_pack(assets.text("rules.toml"))),
+        workspaces=workspaces,
         sources=sources,
         rules=RuleService(store, bus),
         jobs=jobs,
@@ -96,6 +101,8 @@ def open_services(
         intake=Intake(sources, jobs),
         sinks=sinks,
         routes=RouteService(store, bus, sinks),
+        purger=Purger(store, sinks, catalog),
+        attacher=Attacher(settings, store, bus, sinks, catalog, workspaces),
         _store=store,
         _executor=None if executor else slots,
     )

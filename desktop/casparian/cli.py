@@ -336,18 +336,6 @@ def _catalog(services: Services, request: Request, _cancel: CancelToken) -> int:
     return 0
 
 
-def _doctor(services: Services, request: Request, _cancel: CancelToken) -> int:
-    checks = services.examine()
-    print_rows(
-        [
-            {"check": one.name, "state": "good" if one.ok else "bad", "detail": one.detail}
-            for one in checks
-        ],
-        as_json=request.options.json,
-    )
-    return 0 if all(one.ok for one in checks) else 3
-
-
 _VERBS: dict[str, Callable[[Services, Request, CancelToken], int]] = {
     "run": _run,
     "scan": _scan,
@@ -358,7 +346,6 @@ _VERBS: dict[str, Callable[[Services, Request, CancelToken], int]] = {
     "query": _query,
     "export": _export,
     "catalog": _catalog,
-    "doctor": _doctor,
 }
 ALL_VERBS = (*_VERBS, *cli_setup.VERBS)
 
@@ -461,7 +448,6 @@ def _verb_parser() -> argparse.ArgumentParser:
     catalog = verb("catalog", "look after the query catalog")
     catalog.add_argument("act", choices=("rebuild",))
     cli_setup.add_verbs(verb)
-    verb("doctor", "check the home folder, the store, the outputs and the workers")
     return parser
 
 

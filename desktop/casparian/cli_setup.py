@@ -1,7 +1,7 @@
-"""The command line's verbs that look after the program itself: configuration, routes, the team's workers.
+"""The command line's verbs that look after the program itself: configuration, routes, workers, the doctor.
 
-Those of `config` work on the settings alone, so that they can be used where the state store cannot be
-reached. What changes a place where things live says first what stays where, and asks.
+Those of `config`, and `doctor --sink`, work on the settings alone, so that they can be used where the
+state store cannot be reached. What changes a place where things live says first what stays where, and asks.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from casparian import credentials
-from casparian.domain.addresses import SINK_SCHEMES, STATE_SCHEMES, parse
+from casparian.domain.addresses import DATABASES, SINK_SCHEMES, STATE_SCHEMES, parse
 from casparian.domain.errors import Cancelled, UserProblem
-from casparian.domain.evidence import shown_path
-from casparian.printing import print_rows, tell
-from casparian.services import configuration
+from casparian.domain.evidence import shown_path, shown_text
+from casparian.printing import print_json, print_rows, tell
+from casparian.services import configuration, doctor
 from casparian.services.state_copy import copy_state, reset_state
 
 if TYPE_CHECKING:
@@ -191,12 +191,51 @@ def _sources(settings: Settings, options: argparse.Namespace, _cancel: CancelTok
     return 0
 
 
+def _doctor(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
+    if options.sink:
+        return _doctor_sink(settings, options, cancel)
+    with _opened(settings) as services:
+        checks = services.examine()
+    print_rows(
+        [{"check": one.name, "state": _good(ok=one.ok), "detail": one.detail} for one in checks],
+        as_json=options.json,
+    )
+    return 0 if all(one.ok for one in checks) else EXIT_UNREACHABLE
+
+
+def _doctor_sink(settings: Settings, options: argparse.Namespace, cancel: CancelToken) -> int:
+    address = parse(options.sink, schemes=DATABASES)
+    rows = []
+    try:
+        for one in doctor.examine_sink(address, settings, cancel, tell):
+            row = {
+                "check": one.name,
+                "state": _good(ok=one.ok),
+                "seconds": round(one.seconds, 2),
+                "rows_per_s": one.rows_per_s,
+                "detail": one.detail,
+            }
+            rows.append(row)
+            if not options.json:
+                line = f"{row['state']:<4}  {one.name:<21}  {one.seconds:6.2f} s  {one.detail}"
+                print(shown_text(line), flush=True)
+    finally:
+        if options.json and rows:
+            print_json(rows)
+    return 0 if all(row["state"] == "good" for row in rows) else EXIT_UNREACHABLE
+
+
+def _good(*, ok: bool) -> str:
+    return "good" if ok else "bad"
+
+
 VERBS: dict[str, Callable[[Settings, argparse.Namespace, CancelToken], int]] = {
     "config": _config,
     "route": _route,
     "sources": _sources,
     "state": _state,
     "worker": _worker,
+    "doctor": _doctor,
 }
 
 
@@ -252,6 +291,14 @@ def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
 
     worker = verb("worker", "run queued jobs without a window, for a team on one state store")
     worker.add_argument("--until-idle", action="store_true", help="end when the queue is empty")
+
+    checked = verb("doctor", "check the home folder, the store, the outputs and the workers")
+    checked.add_argument(
+        "--sink",
+        default="",
+        metavar="ADDRESS",
+        help="try on a database what a sink must do instead, in a schema that is dropped again",
+    )
 
 
 def _add_yes(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,8 @@
 """What every sink must do, whatever keeps its rows: one suite that the tests of each sink inherit.
 
 A subclass gives the fixture `place`: where the sink under test delivers, and a way to look at what is
-there without it. What a sink cannot hold it must refuse with a sentence; `refuses` names those cases.
+there without it. What a sink cannot hold it must refuse with a sentence; the place names those cases.
+What a user can try on a server of their own is in `casparian.sinks.acceptance` too, from the same samples.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from abc import ABC, abstractmethod
-from decimal import Decimal
 from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
@@ -22,18 +21,27 @@ from casparian.domain.cancel import CancelToken
 from casparian.domain.contracts import LINEAGE, QUARANTINE, Column
 from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, UserProblem
 from casparian.domain.types import arrow_type
+from casparian.sinks import scratch
 from casparian.sinks.base import Delivered, RowsOf
-from helpers.delivering import (
+from casparian.sinks.samples import (
+    COLUMN_NAMES,
+    DAY_US,
+    HARD,
+    NAMES_BY_CASE,
+    TABLE_NAMES,
+    TEXT,
+    WIDENINGS,
+    CancelsAtCheck,
     columns_of,
     delivery,
     part,
-    start,
+    same,
     table_delivery,
-    was_killed,
 )
+from helpers.delivering import start, was_killed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from helpers.delivering import Opening
 
@@ -43,170 +51,19 @@ loaded beside the table, where there is a stage), what must leave has left, the 
 says so, and all of it is durable. The order of the first three is the sink's own."""
 
 
-class Place(ABC):
-    """Where a sink under test delivers, looked at without the sink."""
+class Place(scratch.Place):
+    """A place of tests: other processes can open its sink too."""
 
     opening: Opening
-
-    @abstractmethod
-    def read(self, schema: str, table: str, columns: Sequence[Column]) -> pa.Table | None:
-        """Those columns of a table, in the Arrow types of their words; None if it is not there.
-
-        The order of rows is the sink's own.
-        """
-
-    @abstractmethod
-    def make_foreign(self, schema: str, table: str) -> None:
-        """Make a table of that name as another program would, with one row in a column `stranger`."""
-
-    @abstractmethod
-    def leftovers(self) -> list[str]:
-        """What loads have left beside the tables: stage tables, files."""
 
     def is_busy(self) -> bool:
         """Whether a server still works for a client that is gone."""
         return False
 
 
-def us(*values: int | None) -> pa.Array:
-    """Numbers of 64 bits, to be cast to a time."""
-    return pa.array(values, pa.int64())
-
-
-YEAR_1_US = -62_135_596_800_000_000
-FILETIME_ZERO_US = -11_644_473_600_000_000
-END_OF_9999_US = 253_402_300_799_999_999
-END_OF_30828_US = 910_702_051_199_999_999
-END_OF_99999_US = 3_093_527_980_799_999_999
-
-INSTANTS = {
-    "1601": us(FILETIME_ZERO_US, FILETIME_ZERO_US + 1, None),
-    "year 1": us(YEAR_1_US),
-    "9999": us(END_OF_9999_US),
-    "30828": us(END_OF_30828_US),
-    "99999": us(END_OF_99999_US),
-    "micros": us(0, -1, 1, 1_646_930_030_089_354, None),
-}
-DAYS = {"1601": [-134_774, None], "9999": [2_932_896], "30828": [10_540_532], "year 1": [-719_162]}
-DAY_US = 86_400_000_000
-
-
-def _instants(word: str) -> dict[str, tuple[str, pa.Array]]:
-    return {
-        f"{word} {name}": (word, array.cast(arrow_type(word))) for name, array in INSTANTS.items()
-    }
-
-
-def _listed(word: str, values: list) -> tuple[str, pa.Array]:
-    return word, pa.array(values, arrow_type(word))
-
-
-HARD: dict[str, tuple[str, pa.Array]] = {
-    "boolean": _listed("boolean", [True, False, None]),
-    "int64": _listed("int64", [2**63 - 1, -(2**63), 0, -1, None]),
-    "float64": _listed("float64", [0.1, -0.0, 1e308, 5e-324, 2.0**53, None]),
-    "float64 not finite": _listed(
-        "float64", [float("nan"), float("inf"), float("-inf"), 1.0, None]
-    ),
-    "decimal": _listed("decimal(10,2)", [Decimal("12345678.90"), Decimal("-0.01"), None]),
-    "decimal whole": _listed("decimal(38,0)", [Decimal("9" * 38), Decimal("-" + "9" * 38), None]),
-    "decimal wide": _listed(
-        "decimal(38,10)", [Decimal("9" * 28 + "." + "9" * 10), Decimal("-1E-10"), None]
-    ),
-    "decimal fine": _listed("decimal(38,38)", [Decimal("1E-38"), Decimal("-0." + "9" * 38), None]),
-    **{
-        f"date {name}": ("date", pa.array(days, pa.int32()).cast(pa.date32()))
-        for name, days in DAYS.items()
-    },
-    "time": ("time", us(0, DAY_US - 1, 1, None).cast(pa.time64("us"))),
-    **_instants("timestamp"),
-    **_instants("timestamp_utc"),
-    "duration": (
-        "duration",
-        us(0, 1, -1, 40 * DAY_US + 5, -40 * DAY_US - 5, None).cast(pa.duration("us")),
-    ),
-    "duration long": (
-        "duration",
-        us(10**7 * DAY_US - 1, 1 - 10**7 * DAY_US).cast(pa.duration("us")),
-    ),
-    "string": _listed(
-        "string",
-        ["", None, "a", " ", "two\nlines\r\n\ttab", "back\\slash", "quote ' and \"", "\\N", "NULL"],
-    ),
-    "string unicode": _listed(
-        "string", ["🦊", "e\u0301", "\u202eabc", "Grüße", "\ufeff", "\U0010ffff"]
-    ),
-    "string long": _listed("string", ["x" * 1_000_000, "🦊" * 100_000]),
-    "string controls": _listed("string", ["\x01\x1f\x7f\x80", "\u2028\ufffe"]),
-    "binary": _listed("binary", [b"", b"\0\xff", bytes(range(256)), None]),
-    "json": _listed(
-        "json", ['{"b": 1,\n "a" :2, "a":3}', '"\\u0000 \\ud800"', "[1.00, 1e400]", " null ", None]
-    ),
-    "null": _listed("null", [None, None]),
-    "list of text": _listed("list<string>", [["a", None, "", "🦊", '"{},\\'], [], None]),
-    "list of numbers": _listed("list<int64>", [[2**63 - 1, None], [], None]),
-    "list of doubles": _listed("list<float64>", [[0.1, float("inf"), None], [], None]),
-    "list of booleans": _listed("list<boolean>", [[True, None, False], None]),
-    "list of decimals": _listed("list<decimal(38,10)>", [[Decimal("9" * 28), None], [], None]),
-    "list of times": (
-        "list<timestamp_utc>",
-        pa.ListArray.from_arrays(
-            [0, 2, 3], us(FILETIME_ZERO_US, None, END_OF_9999_US).cast(arrow_type("timestamp_utc"))
-        ),
-    ),
-    "list of binary": _listed("list<binary>", [[b"\0\xff", None, b""], [], None]),
-    "list of durations": (
-        "list<duration>",
-        pa.ListArray.from_arrays([0, 2], us(-1, 40 * DAY_US).cast(pa.duration("us"))),
-    ),
-    "list of lists": _listed("list<list<int64>>", [[[1, 2], [], None], [], None]),
-    "struct": _listed(
-        "struct<name:string,size:int64,at:timestamp_utc,raw:binary>",
-        [
-            {"name": "a\0b", "size": 2**63 - 1, "at": 1, "raw": b"\0\xff"},
-            {"name": None, "size": None, "at": None, "raw": None},
-            None,
-        ],
-    ),
-    "list of structs": _listed(
-        "list<struct<name:string,part:list<float64>>>",
-        [[{"name": "x", "part": [0.1, None]}, None], [], None],
-    ),
-}
-"""By name: a type's word, and values of it that are hard to keep."""
-
-
-class CancelsAtCheck(CancelToken):
-    """A token that is cancelled when it has been asked so many times."""
-
-    def __init__(self, checks: int) -> None:
-        super().__init__("The delivery")
-        self._left = checks
-
-    @property
-    def is_cancelled(self) -> bool:
-        self._left -= 1
-        if self._left <= 0:
-            self.cancel()
-        return super().is_cancelled
-
-    def check(self) -> None:
-        if self.is_cancelled:
-            super().check()
-
-
-TEXT = columns_of(text="string")
-
-
 class SinkConformance:
     """The tests; what is different about one sink is a class attribute."""
 
-    refuses: ClassVar[frozenset[str]] = frozenset()
-    """Cases of `HARD` that the sink cannot hold and refuses with a sentence."""
-    nul: ClassVar[str] = "\0"
-    """What a NUL character of a text becomes."""
-    folds_case: ClassVar[bool] = False
-    """Whether names that differ in case only are one name."""
     examples: ClassVar[int] = 15
     """Of the property test."""
     own_steps: ClassVar[Mapping[str, str]] = {}
@@ -257,7 +114,7 @@ class SinkConformance:
         columns = columns_of(value=word)
         path = parts(columns, {"value": values}, job="j1")
 
-        if case in self.refuses:
+        if case in place.refuses:
             with pytest.raises(CasparianError, match="value"):
                 sink.deliver(delivery("j1", table_delivery("t", columns, path)), CancelToken())
             assert seen(place, "t", columns) in (None, [])
@@ -276,8 +133,8 @@ class SinkConformance:
         sink.deliver(delivery("j1", table_delivery("t", columns, path)), CancelToken())
 
         found = read(place, "t", columns)
-        assert found["text"].to_pylist() == [one.replace("\0", self.nul) for one in values["text"]]
-        assert found["many"].to_pylist() == [[f"x{self.nul}"], ["y"], None]
+        assert found["text"].to_pylist() == [one.replace("\0", place.nul) for one in values["text"]]
+        assert found["many"].to_pylist() == [[f"x{place.nul}"], ["y"], None]
 
     def test_the_quarantine_table_is_kept(self, place, sink, parts):
         columns = (*LINEAGE, *QUARANTINE)
@@ -507,17 +364,7 @@ class SinkConformance:
 
     @pytest.mark.parametrize(
         ("old", "values", "new", "more", "expected"),
-        [
-            ("null", [None], "int64", [1], [None, 1]),
-            ("null", [None], "timestamp_utc", [1], [None, 1]),
-            ("null", [None], "list<int64>", [[1]], [None, [1]]),
-            ("int64", [1, None], "float64", [0.5], [1.0, None, 0.5]),
-            ("date", [1, None], "timestamp", [1], [DAY_US, None, 1]),
-            ("int64", [-1, None], "string", ["x"], ["-1", None, "x"]),
-            ("boolean", [True, None], "string", ["x"], ["true", None, "x"]),
-            ("date", [1], "string", ["x"], ["1970-01-02", "x"]),
-            ("json", ['{"a": 1}'], "string", ["x"], ['{"a": 1}', "x"]),
-        ],
+        WIDENINGS,
         ids=lambda one: one if isinstance(one, str) else "",
     )
     def test_a_column_becomes_wider_without_loss(
@@ -587,14 +434,7 @@ class SinkConformance:
     # Names
 
     def test_names_are_kept_apart_and_never_run(self, place, sink, parts):
-        names = [
-            "select", "order", "table", "user", "with blank", 'say "hi"', "it's", "a;b--c", "100%s",
-            "back\\slash", "$1", ":name", "[bracket]", "{brace}", "Grüße 🦊", "tab\tname", "a.b",
-            "1st", "name",
-            "long_" + "x" * 200 + "_1", "long_" + "x" * 200 + "_2", "ä" * 100, "🦊" * 100,
-        ]  # fmt: skip
-        if not self.folds_case:
-            names += ["Name", "SELECT"]
+        names = [*COLUMN_NAMES, *(() if place.folds_case else NAMES_BY_CASE)]
         columns = columns_of(**dict.fromkeys(names, "string"))
         path = parts(columns, {name: [f"value of {name}"] for name in names}, job="j1")
 
@@ -607,11 +447,7 @@ class SinkConformance:
             name: f"value of {name}" for name in names
         }
 
-    @pytest.mark.parametrize(
-        "name",
-        ["order", 'a "b"', "it's", "drop table t;--", "Grüße 🦊", "%s", "x" * 200, "ä" * 90],
-        ids=lambda one: one[:12],
-    )
+    @pytest.mark.parametrize("name", TABLE_NAMES, ids=lambda one: one[:12])
     def test_any_name_is_a_table(self, place, sink, texts, name):
         sink.deliver(texts("j1", table=name, f1=["old"]), CancelToken())
         sink.deliver(texts("j2", table=name, gone=[("j1", "f1")], f1=["new"]), CancelToken())
@@ -830,15 +666,6 @@ def seen(place, table, columns=TEXT, schema="default"):
     """The first column of a table, sorted; None if it is not there."""
     found = place.read(schema, table, columns)
     return None if found is None else sorted(found[columns[0].name].to_pylist())
-
-
-def same(found: pa.Array, expected: pa.Array) -> bool:
-    """Whether values are the same; one NaN is like the other, but -0.0 is not 0.0."""
-    if pa.types.is_float64(found.type):
-        return [repr(one) for one in found.to_pylist()] == [
-            repr(one) for one in expected.to_pylist()
-        ]
-    return found.equals(expected)
 
 
 def fails_at(step):

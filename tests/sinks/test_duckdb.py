@@ -16,62 +16,28 @@ import pytest
 from casparian.domain.addresses import parse
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import Cancelled, EnvironmentProblem, UserProblem
-from casparian.domain.types import arrow_type
 from casparian.duckfiles import exclusively
 from casparian.sinks.duckdb import DuckdbSink
-from helpers.delivering import Opening, columns_of, delivery, table_delivery
+from casparian.sinks.samples import columns_of, delivery, table_delivery
+from casparian.sinks.scratch import DuckdbPlace
+from helpers.delivering import Opening
 from sinks.conformance import Place, SinkConformance, read, seen
 
 
-class File(Place):
+class File(DuckdbPlace, Place):
     """A DuckDB file in a folder of its own."""
 
     def __init__(self, folder):
-        self.path = folder / "case work.duckdb"
-        self.opening = Opening(
-            "casparian.sinks.duckdb:DuckdbSink",
-            parse(f"duckdb://{self.path.as_posix()}", schemes=("duckdb",)),
-        )
-
-    def read(self, schema, table, columns):
-        if not self.path.exists():
-            return None
-        with duckdb.connect(self.path, read_only=True) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            place = f"{_quoted('main' if schema == 'default' else schema)}.{_quoted(table)}"
-            try:
-                shown = ", ".join(_read(one) for one in columns)
-                found = connection.sql(f"SELECT {shown} FROM {place}").to_arrow_table()
-            except duckdb.CatalogException:
-                return None
-        return found.cast(pa.schema([(one.name, arrow_type(one.type)) for one in columns]))
-
-    def make_foreign(self, schema, table):
-        with duckdb.connect(self.path) as connection:
-            connection.execute(f"CREATE TABLE {_quoted(table)} AS SELECT 'theirs' AS stranger")
+        super().__init__(_address(folder / "case work.duckdb"))
+        self.opening = Opening("casparian.sinks.duckdb:DuckdbSink", _address(self.path))
 
     def leftovers(self):
-        # What was committed before a crash stays in the log until the file is opened again.
+        """Whatever is in the folder."""
         ours = {self.path.name, f"{self.path.name}.wal"}
         return [one.name for one in self.path.parent.iterdir() if one.name not in ours]
 
 
-def _quoted(name):
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _read(column):
-    name = _quoted(column.name)
-    if column.type == "duration":
-        return f"epoch_us({name}) AS {name}"
-    if column.type == "list<duration>":
-        return f"list_transform({name}, lambda x: epoch_us(x)) AS {name}"
-    return name
-
-
 class TestDuckdbSink(SinkConformance):
-    folds_case = True
-
     @pytest.fixture
     def place(self, tmp_path):
         folder = tmp_path / "place"

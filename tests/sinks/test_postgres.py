@@ -7,62 +7,42 @@ import socket
 import threading
 import time
 
-import adbc_driver_postgresql.dbapi as adbc
 import pyarrow as pa
 import pytest
 from psycopg import sql
 
 from casparian.domain.cancel import CancelToken
 from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, UserProblem
-from casparian.domain.types import arrow_type, read_text
+from casparian.domain.types import read_text
 from casparian.sinks import postgres as module
-from casparian.sinks.names import POSTGRES_BYTES, fitted, namespace
 from casparian.sinks.postgres import PostgresSink
+from casparian.sinks.samples import (
+    HARD,
+    TEXT,
+    columns_of,
+    delivery,
+    part,
+    same,
+    table_delivery,
+)
+from casparian.sinks.scratch import PostgresPlace
 from casparian.sinks.texts import as_text
-from helpers.delivering import Opening, columns_of, delivery, part, table_delivery
-from sinks.conformance import HARD, TEXT, Place, SinkConformance, read, same, seen
+from helpers.delivering import Opening
+from sinks.conformance import Place, SinkConformance, read, seen
 
 PASSWORD = "not to be shown"
 
 
-class PostgresPlace(Place):
+class Schema(PostgresPlace, Place):
     """A schema of a server, looked at by drivers alone."""
 
     def __init__(self, server, address):
+        super().__init__(address)
         self.server = server
-        self.uri = module._uri(address, 5)
-        self.address = address
         self.opening = Opening("casparian.sinks.postgres:PostgresSink", address)
 
-    def read(self, schema, table, columns):
-        where, name = namespace(self.address, schema), fitted(table, POSTGRES_BYTES)
-        with adbc.connect(self.uri) as connection, connection.cursor() as cursor:
-            cursor.execute("SET TimeZone = 'UTC'")
-            cursor.execute(
-                "SELECT 1 FROM information_schema.tables"
-                " WHERE table_schema = $1 AND table_name = $2",
-                (where, name),
-            )
-            if not cursor.fetchall():
-                return None
-            wanted = ", ".join(_asked(one) for one in columns)
-            place = f'"{where}".{_quoted(name)}'
-            cursor.execute(f"SELECT {wanted} FROM {place}")
-            found = cursor.fetch_arrow_table().combine_chunks()
-        arrays = [
-            _as(one.type, found.column(at).combine_chunks()) for at, one in enumerate(columns)
-        ]
-        return pa.table(arrays, names=[one.name for one in columns])
-
-    def make_foreign(self, schema, table):
-        where = sql.Identifier(namespace(self.address, schema))
-        place = sql.Identifier(namespace(self.address, schema), table)
-        with self.connect() as admin:
-            admin.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(where))
-            admin.execute(sql.SQL("CREATE TABLE {} AS SELECT 'x' AS stranger").format(place))
-
     def leftovers(self):
-        """Tables that lack the lineage columns."""
+        """Tables that lack the lineage columns, in any schema."""
         query = """
             SELECT c.relname FROM pg_class c
             WHERE c.relkind = 'r' AND c.relname <> 'cf_ledger' AND c.oid >= 16384
@@ -90,42 +70,9 @@ class PostgresPlace(Place):
             return cursor.fetchall() if cursor.description else []
 
 
-def _quoted(name):
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _asked(column):
-    name = _quoted(fitted(column.name, POSTGRES_BYTES))
-    if column.type == "duration":
-        return f"(extract(epoch FROM {name}) * 1000000)::bigint"
-    if column.type.startswith("decimal"):
-        return f"{name}::text"
-    if column.type.startswith("list<decimal"):
-        return f"{name}::text[]"
-    if column.type == "list<duration>":
-        each = "(extract(epoch FROM each) * 1000000)::bigint"
-        return f"ARRAY(SELECT {each} FROM unnest({name}) each)"
-    return name
-
-
-def _as(word, values):
-    kind = arrow_type(word)
-    if values.type == kind:
-        return values
-    if word.startswith(("struct<", "list<list", "list<struct")):
-        found, ok = read_text(word, values)
-        assert all(ok.to_pylist())
-        return found
-    if pa.types.is_timestamp(kind):
-        return values.cast(kind)
-    if word == "list<duration>":
-        return pa.ListArray.from_arrays(values.offsets, values.values.cast(pa.duration("us")))
-    return values.cast(kind)
-
-
 @pytest.fixture
 def place(postgres_server, postgres):
-    return PostgresPlace(postgres_server, postgres)
+    return Schema(postgres_server, postgres)
 
 
 @pytest.fixture
@@ -145,11 +92,9 @@ def texts(tmp_path):
 
 
 class TestPostgresSink(SinkConformance):
-    nul = "\u2400"
-
     @pytest.fixture
     def place(self, postgres_server, postgres):
-        return PostgresPlace(postgres_server, postgres)
+        return Schema(postgres_server, postgres)
 
 
 # What is kept

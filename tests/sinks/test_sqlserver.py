@@ -12,7 +12,6 @@ import os
 import re
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -28,11 +27,13 @@ from casparian.domain.ids import new_id
 from casparian.domain.types import arrow_type, read_text
 from casparian.sinks import tsql as say
 from casparian.sinks.base import Delivered, RowsOf
+from casparian.sinks.samples import HARD, columns_of, delivery, part, table_delivery
+from casparian.sinks.scratch import SqlServerPlace, scratch
 from casparian.sinks.sqlserver import SqlServerSink
 from casparian.sqlserver import OPTIONS, connect, connection_string, problem
-from helpers.delivering import Opening, columns_of, delivery, part, table_delivery
+from helpers.delivering import Opening
 from helpers.tsql import limit_faults, named
-from sinks.conformance import HARD, STEPS, Place, SinkConformance, fails_at
+from sinks.conformance import STEPS, Place, SinkConformance, fails_at
 
 URL = os.environ.get("CASPARIAN_TEST_SQLSERVER_URL", "")
 ADDRESS = parse("sqlserver://analyst@db.example/cases", schemes=("sqlserver",))
@@ -388,7 +389,7 @@ class TestDelivery:
         path = parts(columns, {"value": values}, job=J1)
         act = delivery(J1, table_delivery("t", columns, path))
 
-        if case in REFUSED:
+        if case in SqlServerPlace.refuses:
             with pytest.raises(UserProblem, match="value"):
                 sink.deliver(act, CancelToken())
             assert say.record("casparian") not in server.statements
@@ -508,17 +509,6 @@ class TestDelivery:
         assert sink.address.password is None
 
 
-REFUSED = frozenset(
-    {
-        "float64 not finite",
-        *(
-            f"{word} {year}"
-            for word in ("timestamp", "timestamp_utc")
-            for year in ("30828", "99999")
-        ),
-        "date 30828",
-    }
-)
 LOADED = {
     *(pa.bool_(), pa.int64(), pa.float64(), pa.date32(), pa.time64("us"), pa.timestamp("us")),
     *(pa.string(), pa.binary(), pa.decimal128(10, 2), pa.decimal128(38, 0)),
@@ -644,92 +634,26 @@ def test_a_port_where_nothing_listens_is_a_sentence():
 # --- A server, where one is given
 
 
-class Database(Place):
+class Database(SqlServerPlace, Place):
     """A schema of its own in the database that CASPARIAN_TEST_SQLSERVER_URL names."""
 
-    def __init__(self, schema):
-        address = with_secret(parse(URL, schemes=("sqlserver",)))
-        self.address = replace(address, schema=schema)
+    def __init__(self):
+        super().__init__(scratch(with_secret(parse(URL, schemes=("sqlserver",)))))
         self.opening = Opening(
             "casparian.sinks.sqlserver:SqlServerSink",
             self.address.with_password(None),
-            address.password,
+            self.address.password,
         )
-
-    def rows(self, sql, *values) -> list[Any]:
-        connection = connect(self.address)
-        try:
-            cursor = connection.cursor()
-            cursor.execute(sql, *values)
-            return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
-
-    def read(self, schema, table, columns):
-        from casparian.sinks.names import SQLSERVER_UNITS, fitted, namespace, utf16_size
-
-        def short(name):
-            return fitted(name, SQLSERVER_UNITS, utf16_size)
-
-        place = say.place(namespace(self.address, schema), short(table))
-        if self.rows(f"SELECT OBJECT_ID({say.literal(place)})")[0][0] is None:
-            return None
-        connection = connect(self.address)
-        try:
-            cursor = connection.cursor()
-            cursor.execute(
-                f"SELECT {', '.join(say.bracket(short(one.name)) for one in columns)} FROM {place}"
-            )
-            got = cursor.arrow()
-        finally:
-            connection.close()
-        arrays = [
-            back(got.column(at).combine_chunks().cast(loaded_type(one.type)), one.type)
-            for at, one in enumerate(columns)
-        ]
-        return pa.table(dict(zip([one.name for one in columns], arrays, strict=True)))
-
-    def make_foreign(self, schema, table):
-        from casparian.sinks.names import namespace
-
-        place = namespace(self.address, schema)
-        if self.rows("SELECT SCHEMA_ID(?)", place)[0][0] is None:
-            self.rows(say.make_schema(place))
-        self.rows(f"SELECT 'theirs' AS stranger INTO {say.place(place, table)}")
-
-    def leftovers(self):
-        return [name for (name,) in self.rows(say.STAGES, self.address.schema)]
-
-    def drop(self):
-        begin = f"{self.address.schema}%"
-        for schema, table in self.rows(
-            "SELECT SCHEMA_NAME(schema_id), name FROM sys.tables WHERE SCHEMA_NAME(schema_id) LIKE ?",
-            begin,
-        ):
-            self.rows(say.drop(say.place(schema, table)))
-        for (schema,) in self.rows("SELECT name FROM sys.schemas WHERE name LIKE ?", begin):
-            self.rows(f"DROP SCHEMA {say.bracket(schema)}")
-
-
-def loaded_type(word):
-    wanted = arrow_type(word)
-    if pa.types.is_timestamp(wanted):
-        return pa.timestamp("us")
-    if pa.types.is_duration(wanted):
-        return pa.int64()
-    return pa.string() if pa.types.is_nested(wanted) else wanted
 
 
 @pytest.mark.skipif(
     not URL, reason="no SQL Server: set CASPARIAN_TEST_SQLSERVER_URL to deliver to one"
 )
 class TestSqlServerSink(SinkConformance):
-    folds_case = True
-    refuses = REFUSED
     examples = 10
 
     @pytest.fixture
     def place(self):
-        made = Database(f"cf_test_{new_id().replace('-', '')[-20:]}")
+        made = Database()
         yield made
         made.drop()

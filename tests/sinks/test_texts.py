@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from casparian.domain.types import arrow_type, read_text
+from casparian.sinks.samples import HARD, same
 from casparian.sinks.texts import as_text, nulls
-from sinks.conformance import HARD, same
 
 AS_TEXT = {name: case for name, case in HARD.items() if case[0] not in {"string", "json", "null"}}
 

@@ -93,8 +93,6 @@ def test_the_first_start_begins_with_a_welcome(start, tmp_path):
     ended = start(FIRST, home, "start")
     assert (ended.stdout.split(), ended.returncode) == (["welcome", "window"], 0), ended.stderr
     assert (home / "config.toml").exists()
-    ended = start(FIRST, home, "start")
-    assert (ended.stdout.split(), ended.returncode) == (["window"], 0), ended.stderr
 
 
 def test_a_start_that_nobody_watches_needs_no_welcome(start, tmp_path, monkeypatch):
@@ -109,8 +107,6 @@ from dataclasses import replace
 from pathlib import Path
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QPushButton, QRadioButton
-from casparian import bootstrap
-from casparian.domain.errors import EnvironmentProblem
 from casparian.settings import load, save
 from casparian.ui import app
 from casparian.ui.main_window import MainWindow
@@ -118,13 +114,6 @@ from casparian.ui.profile_dialog import NoStoreDialog, ProfileDialog
 
 home = Path(sys.argv[1])
 settings = load(home)
-
-opener = bootstrap.open_services
-def open_services(settings, *arguments):
-    if settings.state.is_server:
-        raise EnvironmentProblem("The state store cannot be reached")
-    return opener(settings, *arguments)
-bootstrap.open_services = open_services
 
 opened = NoStoreDialog.open
 def open_it(dialog):

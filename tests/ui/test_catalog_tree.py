@@ -8,7 +8,9 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QLineEdit, QMenu
 
 from casparian.domain.results import ColumnInfo, TableInfo
+from casparian.services.results import Target
 from casparian.ui.catalog_tree import CatalogTree
+from casparian.ui.targets import Listing
 
 COLUMNS = (ColumnInfo("time", "timestamp_utc", "When"), ColumnInfo("<b>user</b>", "string"))
 TABLES = [
@@ -18,6 +20,11 @@ TABLES = [
     TableInfo("main", "clean_quarantine", "quarantine", (), 0),
     TableInfo("main", "files", "control", (ColumnInfo("path", "string"),), 9),
 ]
+CATALOG = Target("", "catalog", "/cases/home/query.duckdb")
+
+
+def of_catalog(tables):
+    return [Listing(CATALOG, tuple(tables))]
 
 
 @pytest.fixture
@@ -25,7 +32,7 @@ def tree(qtbot, look):
     made = CatalogTree()
     qtbot.addWidget(made)
     made.resize(260, 500)
-    made.show_tables(TABLES)
+    made.show_targets(of_catalog(TABLES))
     made.show()
     return made
 
@@ -62,22 +69,22 @@ def test_enter_opens_a_table_and_its_quarantine_and_names_a_column(tree, qtbot) 
         tree.tree.setCurrentItem(items(tree)[name])
         with qtbot.waitSignal(tree.open_wanted) as wanted:
             qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
-        assert wanted.args == [expected]
+        assert wanted.args == [expected, ""]
     items(tree)["people"].setExpanded(True)
     tree.tree.setCurrentItem(items(tree)["people"].child(0))
     with qtbot.waitSignal(tree.open_wanted) as wanted:
         qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
-    assert wanted.args == ["people_quarantine"]
+    assert wanted.args == ["people_quarantine", ""]
     tree.tree.setCurrentItem(items(tree)["<b>user</b>"])
     with qtbot.waitSignal(tree.name_wanted) as wanted:
         qtbot.keyClick(tree.tree, Qt.Key.Key_Return)
-    assert wanted.args == ["<b>user</b>"]
+    assert wanted.args == ["<b>user</b>", ""]
 
 
 def test_what_is_open_and_chosen_stays_when_the_catalog_changes(tree) -> None:
     items(tree)["people"].setExpanded(True)
     tree.tree.setCurrentItem(items(tree)["people"])
-    tree.show_tables([*TABLES, TableInfo("main", "another", "table", (), 1)])
+    tree.show_targets(of_catalog([*TABLES, TableInfo("main", "another", "table", (), 1)]))
     assert items(tree)["people"].isExpanded()
     assert tree.current_table() == "people"
 
@@ -95,7 +102,7 @@ def test_the_menu_opens_queries_copies_and_exports(tree, qtbot) -> None:
     ]:
         with qtbot.waitSignal(signal) as wanted:
             acts[text].trigger()
-        assert wanted.args == ["people"]
+        assert wanted.args == ["people", ""]
     acts["Copy the name"].trigger()
     assert QGuiApplication.clipboard().text() == "people"
     menu.close()
@@ -113,6 +120,8 @@ def test_a_catalog_of_ten_thousand_columns_that_changes_holds_up_nothing(
     many = [TableInfo("main", f"table_{at}", "table", columns, at) for at in range(200)]
     stalls.start()
     for extra in range(5):
-        tree.show_tables([*many, TableInfo("main", f"new_{extra}", "table", columns, 1)])
+        tree.show_targets(
+            of_catalog([*many, TableInfo("main", f"new_{extra}", "table", columns, 1)])
+        )
         qtbot.wait(10)
     assert stalls.longest_ms < 100, stalls.where

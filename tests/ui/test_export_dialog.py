@@ -42,7 +42,7 @@ def ask(qtbot, tasks, filled):
 
     def ask(*choices, results=filled.results):
         workspace = filled.workspaces.default()
-        count = partial(count_rows, filled.results, workspace.schema)
+        count = partial(count_rows, filled.results, workspace.id)
         dialog = ExportDialog(results, tasks, workspace, choices, count)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, on=False)
         qtbot.addWidget(dialog)

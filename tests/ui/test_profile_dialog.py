@@ -105,7 +105,7 @@ def test_a_password_that_comes_with_an_address_goes_into_its_own_field(dialog):
     assert "secret" not in said(dialog)
 
 
-def test_the_control_plane_can_be_taken_along_by_a_command(dialog):
+def test_the_control_plane_can_be_taken_along_by_a_command(dialog, settings):
     command = field(dialog, "copy_command")
     assert not command.isVisible()
     choose(dialog, "enterprise")
@@ -113,7 +113,8 @@ def test_the_control_plane_can_be_taken_along_by_a_command(dialog):
     fill(dialog, "sink_address", SINK)
     assert command.isVisible()
     press(dialog, "profile_copy")
-    assert QGuiApplication.clipboard().text() == f"casparian state copy --to {STATE}"
+    expected = f"casparian --home {settings.home} state copy --to {STATE}"
+    assert QGuiApplication.clipboard().text() == expected
 
 
 def test_what_is_typed_for_a_profile_stays_with_it(dialog):

@@ -83,7 +83,7 @@ def test_every_table_opens_sorts_and_filters(results, qtbot, name) -> None:
         viewer.add_filters([Filter(first, "is null")])
     with qtbot.waitSignal(viewer.loaded):
         viewer.clear_filters()
-    assert viewer.rows == results._tables[name].rows
+    assert viewer.rows == results._targets.table("", name).rows
 
 
 def test_a_table_is_in_one_tab_however_often_it_is_opened(results, qtbot) -> None:
@@ -167,7 +167,7 @@ def test_what_is_shown_is_exported_as_it_is_shown(results, qtbot, tmp_path) -> N
 
 
 def test_the_tree_queries_a_table_in_the_console(results, qtbot) -> None:
-    results.catalog.query_wanted.emit("people")
+    results.catalog.query_wanted.emit("people", "")
     assert results.console.editor.toPlainText() == "SELECT *\nFROM people\nLIMIT 1000"
     with qtbot.waitSignal(results.console.viewer.loaded):
         trigger(results, "run")

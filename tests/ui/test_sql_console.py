@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLabel, QLineEdit, QListWidget
 from casparian.domain.results import Filter
 from casparian.ui.actions import Action
 from casparian.ui.sql_console import SqlConsole, Tools
+from casparian.ui.targets import listed
 from helpers.filled import PEOPLE, write_case
 
 SLOW = "SELECT count(*) FROM range(100000) a, range(100000) b WHERE a.range ^ b.range = 7.5"
@@ -35,7 +36,9 @@ def console(qtbot, services, tasks, actions, case, run):
     made.resize(900, 700)
     made.show()
     made.set_workspace(services.workspaces.default())
-    made.set_tables(services.results.reader.tables())
+    workspace = services.workspaces.default()
+    [catalog] = services.results.targets(workspace.id)
+    made.show_targets([listed(services.results, workspace.id, catalog)], "")
     yield made
     made.viewer.close_now()
 
@@ -161,7 +164,7 @@ def test_a_result_is_sorted_and_filtered_as_a_whole_not_as_it_was_cut(console, q
 
 
 def test_completion_knows_tables_columns_and_functions(console, qtbot, services) -> None:
-    qtbot.waitUntil(lambda: bool(console._functions))
+    qtbot.waitUntil(lambda: bool(console._functions.get("")))
     console.set_sql("SELECT strft")
     console.editor.offer(asked=True)
     assert any(line.startswith("strftime") for line in console.editor.offered())

@@ -13,9 +13,11 @@ The connection is locked as that of the catalog is: nothing outside of the file 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -35,7 +37,6 @@ from casparian.duckfiles import exclusively
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from casparian.domain.cancel import CancelToken
 
@@ -133,13 +134,14 @@ class FileSharing:
     """The one attachment of a file, shared by what reads from it at the same time."""
 
     def __init__(self, path: Path, memory_mb: int) -> None:
-        self.path = path
+        self._path = Path(os.path.realpath(path))
         self._memory_mb = memory_mb
         self._changed = threading.Condition()
         self._users = 0
         self._is_wanted = False
         """Whether somebody else waits for the file."""
         self._root: duckdb.DuckDBPyConnection | None = None
+        """Locked, with nothing but the file in reach; there from the first use on."""
         self._turn = contextlib.ExitStack()
 
     def enter(self, cancel: CancelToken | None) -> duckdb.DuckDBPyConnection:
@@ -155,8 +157,9 @@ class FileSharing:
                 if cancel is not None:
                     cancel.check()
             if self._root is None:
-                self._attach(cancel)
-            assert self._root is not None  # noqa: S101  (attached, or raised)
+                self._root = _locked(self._path, self._memory_mb)
+            if not self._users:
+                self._attach(self._root, cancel)
             self._users += 1
             return self._root.cursor()
 
@@ -169,22 +172,37 @@ class FileSharing:
                 self._free()
             self._changed.notify_all()
 
-    def _attach(self, cancel: CancelToken | None) -> None:
+    def close(self) -> None:
+        """Let go of everything; nobody reads any more."""
+        with self._changed:
+            root, self._root = self._root, None
+        if root is not None:
+            root.close()
+
+    def _attach(self, root: duckdb.DuckDBPyConnection, cancel: CancelToken | None) -> None:
         self._is_wanted = False
-        self._turn.enter_context(
-            exclusively(self.path, wait_s=_WAIT_S, cancel=cancel, let_go=self._let_go)
-        )
-        try:
-            self._root = _attached(self.path, self._memory_mb)
-        except BaseException:
-            self._free()
-            raise
+        with contextlib.ExitStack() as turn:
+            turn.enter_context(
+                exclusively(self._path, wait_s=_WAIT_S, cancel=cancel, let_go=self._let_go)
+            )
+            # A file that no delivery has made yet has no tables.
+            attach = (
+                f"ATTACH {literal(str(self._path))} AS {_FILE} (READ_ONLY, TYPE duckdb)"
+                if self._path.exists()
+                else f"ATTACH ':memory:' AS {_FILE}"
+            )
+            try:
+                root.execute(attach)
+            except duckdb.Error as error:
+                raise _not_attached(error, self._path) from error
+            self._turn = turn.pop_all()
 
     def _free(self) -> None:
-        if self._root is not None:
-            self._root.close()
-            self._root = None
-        self._turn.close()
+        with self._turn:
+            if self._root is not None and not _detached(self._root):
+                # DuckDB gave up on the file: the next to come looks at it with a new instance.
+                self._root.close()
+                self._root = None
 
     def _let_go(self) -> None:
         self._is_wanted = True
@@ -263,31 +281,29 @@ class FileConnection(Connection):
         return self._cursor
 
 
-def _attached(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
+def _locked(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
     root = duckdb.connect()
-    # A file that no delivery has made yet has no tables.
-    attach = (
-        f"ATTACH {literal(str(path))} AS {_FILE} (READ_ONLY, TYPE duckdb)"
-        if path.exists()
-        else f"ATTACH ':memory:' AS {_FILE}"
-    )
-    try:
-        for one in (
-            "SET autoinstall_known_extensions = false",
-            "SET autoload_known_extensions = false",
-            "SET python_enable_replacements = false",
-            attach,
-            "SET GLOBAL TimeZone = 'UTC'",
-            f"SET memory_limit = '{memory_mb} MiB'",
-            "SET GLOBAL arrow_large_buffer_size = true",
-            "SET enable_external_access = false",
-            "SET lock_configuration = true",
-        ):
-            root.execute(one)
-    except duckdb.Error as error:
-        root.close()
-        raise _not_attached(error, path) from error
+    for one in (
+        "SET autoinstall_known_extensions = false",
+        "SET autoload_known_extensions = false",
+        "SET python_enable_replacements = false",
+        "SET GLOBAL TimeZone = 'UTC'",
+        f"SET memory_limit = '{memory_mb} MiB'",
+        "SET GLOBAL arrow_large_buffer_size = true",
+        f"SET allowed_paths = [{literal(str(path))}, {literal(f'{path}.wal')}]",
+        "SET enable_external_access = false",
+        "SET lock_configuration = true",
+    ):
+        root.execute(one)
     return root
+
+
+def _detached(root: duckdb.DuckDBPyConnection) -> bool:
+    try:
+        root.execute(f"DETACH {_FILE}")
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _not_attached(error: duckdb.Error, path: Path) -> CasparianError:

@@ -33,13 +33,22 @@ from typing_extensions import override
 from casparian.catalog.conditions import Bound, Written, condition, ordering, searching
 from casparian.catalog.dialects import Dialect
 from casparian.catalog.narrowing import narrowed
-from casparian.catalog.reader import Reader, ResultView, TableView, View, first_rows
+from casparian.catalog.reader import (
+    FIRST_ROWS,
+    Reader,
+    ResultView,
+    Spelling,
+    TableView,
+    View,
+    first_rows,
+)
 from casparian.catalog.rows import BATCH_ROWS, Rows
 from casparian.catalog.selection import shaped
 from casparian.catalog.session import interrupting
 from casparian.domain.contracts import LINEAGE, QUARANTINE
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem
 from casparian.domain.results import QUARANTINE_SUFFIX, ColumnInfo, Sort, TableInfo
+from casparian.domain.types import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -99,6 +108,8 @@ class DatabaseDialect(Dialect):
 
     tie: str = ""
     """What settles the order of rows that even have the same lineage."""
+    first_rows: str = FIRST_ROWS
+    """See `Spelling`."""
 
     @abstractmethod
     def check(self, sql: str) -> Checked:
@@ -212,8 +223,10 @@ class Database:
         connect: Callable[[], Connection],
         *,
         idle_kept: int = _IDLE_KEPT,
+        closing: Callable[[], None] = lambda: None,
     ) -> None:
         self.dialect = dialect
+        self._closing = closing
         self._idle_kept = idle_kept
         self._connect = connect
         self._lock = threading.Lock()
@@ -231,10 +244,12 @@ class Database:
         """Let go; the last one to do so closes what is at rest."""
         with self._lock:
             self._holders -= 1
-            over = self._idle if self._holders == 0 else []
-            self._idle = [] if over else self._idle
+            is_last = self._holders == 0
+            over, self._idle = (self._idle, []) if is_last else ([], self._idle)
         for one in over:
             one.close()
+        if is_last:
+            self._closing()
 
     def stream(
         self,
@@ -373,8 +388,9 @@ class SinkRows(Rows):
 
     @property
     @override
-    def is_sorted(self) -> bool:
-        return bool(self.order)
+    def has_quick_ends(self) -> bool:
+        # To find the first that pass a condition, the database looks at as many as for all.
+        return self.rows is not None
 
     @property
     @override
@@ -410,13 +426,12 @@ class SinkRows(Rows):
             cancel=cancel,
             rows=rows,
         )
-        with contextlib.closing(batches), _evaluating() as evaluate:
-            for batch in batches:
-                given = of_ours(batch, columns)
-                if expressions:
-                    yield from evaluate(given, [f"c{at}" for at in named], expressions)
-                else:
-                    yield from given.to_batches()
+        with contextlib.closing(batches):
+            given = _Given(batches, columns)
+            if expressions:
+                yield from _evaluated(given, [f"c{at}" for at in named], expressions, rows)
+            else:
+                yield from given
 
     @override
     def count(self, cancel: CancelToken | None) -> int:
@@ -543,7 +558,7 @@ class SinkReader(Reader):
     ) -> None:
         self.address = address
         self._contract = contract
-        self._database, self._temp = database, temp_dir
+        self._held, self._temp = database, temp_dir
         self._schema = "main" if address.path else address.schema
         self._lock = threading.Lock()
         self._tables: tuple[TableInfo, ...] | None = None
@@ -568,8 +583,8 @@ class SinkReader(Reader):
         return list(self._listed())
 
     @override
-    def open(self, spec: ViewSpec) -> View:
-        return TableView(self._of_table(spec))
+    def open(self, spec: ViewSpec, cancel: CancelToken | None = None) -> View:
+        return TableView(self._of_table(spec, cancel))
 
     @override
     def query(
@@ -647,11 +662,23 @@ class SinkReader(Reader):
         return [str(one) for one in rows.column(0).to_pylist()]
 
     @override
+    def spelling(self) -> Spelling:
+        dialect = self._database.dialect
+        dialect.readable("a")  # which may have to read the keywords, once
+        return Spelling(dialect.readable, dialect.readable_table, dialect.first_rows)
+
+    @override
     def close(self) -> None:
         """Let go of the database; views that are open work until they are closed."""
         if not self._closed.is_set():
             self._closed.set()
-            self._database.release()
+            self._held.release()
+
+    @property
+    def _database(self) -> Database:
+        if self._closed.is_set():
+            raise EnvironmentProblem("The connection was closed")
+        return self._held
 
     def _listed(self) -> tuple[TableInfo, ...]:
         with self._lock:
@@ -888,7 +915,12 @@ def open_reader(
 
             sharing = FileSharing(address.path, memory_mb)
             # Nothing is kept at rest: that would keep the file from deliveries.
-            database = Database(DuckFile(), lambda: FileConnection(sharing), idle_kept=0)
+            database = Database(
+                DuckFile(),
+                lambda: FileConnection(sharing),
+                idle_kept=0,
+                closing=sharing.close,
+            )
         case "sqlserver":
             from casparian.catalog.sqlserver import SqlServer, SqlServerConnection
 
@@ -926,38 +958,56 @@ def of_ours(rows: pa.Table, columns: Sequence[ColumnInfo]) -> pa.Table:
         ) from error
 
 
-@contextlib.contextmanager
-def _evaluating() -> Iterator[
-    Callable[[pa.Table, Sequence[str], Sequence[str]], list[pa.RecordBatch]]
-]:
-    """Work out DuckDB's expressions over rows that are here."""
-    connection = duckdb.connect()
-    for one in (
-        "SET GLOBAL TimeZone = 'UTC'",
-        "SET threads = 1",
-        "SET GLOBAL arrow_large_buffer_size = true",
-        "SET enable_external_access = false",
-        "SET lock_configuration = true",
-    ):
-        connection.execute(one)
+class _Given:
+    """Rows of a database as batches of ours; keeps the error that ended them, which DuckDB makes a text."""
 
-    def evaluate(
-        rows: pa.Table, names: Sequence[str], expressions: Sequence[str]
-    ) -> list[pa.RecordBatch]:
-        # As in Parquet, a duration is its microseconds.
-        arrays = [
-            one.cast(pa.int64()) if pa.types.is_duration(one.type) else one for one in rows.columns
+    def __init__(self, batches: Iterable[pa.Table], columns: Sequence[ColumnInfo]) -> None:
+        self._batches, self._columns = batches, columns
+        self.error: CasparianError | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._batches:
+                yield from of_ours(batch, self._columns).to_batches()
+        except CasparianError as error:
+            self.error = error
+            raise
+
+    def reader(self, names: Sequence[str]) -> pa.RecordBatchReader:
+        """The same for DuckDB: a duration is its microseconds, as in Parquet."""
+        fields = [
+            (name, pa.int64() if one.type == "duration" else arrow_type(one.type))
+            for name, one in zip(names, self._columns, strict=True)
         ]
-        given = connection.from_arrow(pa.Table.from_arrays(arrays, names=list(names)))
-        made: list[pa.RecordBatch] = (
-            given.project(", ".join(expressions)).to_arrow_table().to_batches()
+        schema = pa.schema(fields)
+        return pa.RecordBatchReader.from_batches(
+            schema, (one.rename_columns(list(names)).cast(schema) for one in self)
         )
-        return made
 
-    try:
-        yield evaluate
-    finally:
-        connection.close()
+
+def _evaluated(
+    given: _Given, names: Sequence[str], expressions: Sequence[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Work out DuckDB's expressions over rows as they come, in their order."""
+    with contextlib.closing(duckdb.connect()) as connection:
+        for one in (
+            "SET GLOBAL TimeZone = 'UTC'",
+            "SET threads = 1",
+            "SET GLOBAL arrow_large_buffer_size = true",
+            "SET enable_external_access = false",
+            "SET lock_configuration = true",
+        ):
+            connection.execute(one)
+        relation = connection.from_arrow(given.reader(names)).project(", ".join(expressions))
+        made = relation.to_arrow_reader(rows)
+        try:
+            yield from made
+        except (duckdb.Error, pa.ArrowException, OSError):
+            if given.error is not None:
+                raise given.error from None
+            raise
+        finally:
+            made.close()
 
 
 def _told(comment: str, known: ColumnInfo) -> ColumnInfo:

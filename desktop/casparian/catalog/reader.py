@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from array import array
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.compute
@@ -57,6 +57,20 @@ FUNCTIONS = (
 _WAIT_S = 0.02
 
 
+FIRST_ROWS = "SELECT *\nFROM {table}\nLIMIT {rows}"
+
+
+class Spelling(NamedTuple):
+    """How names are written in a reader's SQL; nothing of it waits."""
+
+    name: Callable[[str], str]
+    """An identifier, quoted only where it must be."""
+    table: Callable[[TableInfo], str]
+    """A table, as a query of its own workspace names it."""
+    first_rows: str
+    """The query for the first `{rows}` rows of a `{table}`."""
+
+
 class Reader(ABC):
     """Tables that can be looked at, queried and exported; safe to use from any thread.
 
@@ -76,11 +90,12 @@ class Reader(ABC):
         """What can be queried, in order."""
 
     @abstractmethod
-    def open(self, spec: ViewSpec) -> View:
+    def open(self, spec: ViewSpec, cancel: CancelToken | None = None) -> View:
         """Open a table, filtered and sorted, for paging; close it when it is no longer shown.
 
         Raises:
             UserProblem: there is no such table or column, or a value is not of its column's type.
+            Cancelled: it was.
         """
 
     @abstractmethod
@@ -140,6 +155,10 @@ class Reader(ABC):
         """The names of functions that queries may call."""
 
     @abstractmethod
+    def spelling(self) -> Spelling:
+        """How names are written in queries."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of the tables; views that are open work until they are closed."""
 
@@ -192,7 +211,7 @@ class CatalogReader(Reader):
             return [one.info for one in session.tables]
 
     @override
-    def open(self, spec: ViewSpec) -> View:
+    def open(self, spec: ViewSpec, cancel: CancelToken | None = None) -> View:
         with self.session() as session:
             return TableView(of_table(session, spec, self.keywords()))
 
@@ -266,6 +285,15 @@ class CatalogReader(Reader):
         with self.session() as session:
             rows = session.table(FUNCTIONS)
         return [str(one) for one in rows.column(0).to_pylist()]
+
+    @override
+    def spelling(self) -> Spelling:
+        keywords = self.keywords()
+
+        def name(identifier: str) -> str:
+            return readable(identifier, keywords)
+
+        return Spelling(name, lambda info: name(info.name), FIRST_ROWS)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
@@ -522,7 +550,7 @@ class _Keys:
             Offset and count, and whether they are counted from the end; None if it lies between.
         """
         selection = self._selection
-        if not selection.is_sorted:
+        if not selection.has_quick_ends:
             return None
         if offset + limit <= _TOP_ROWS:
             return (offset, limit), False

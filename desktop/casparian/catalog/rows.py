@@ -43,8 +43,8 @@ class Rows(ABC):
 
     @property
     @abstractmethod
-    def is_sorted(self) -> bool:
-        """Whether somebody asked for an order; else the rows come as they were committed."""
+    def has_quick_ends(self) -> bool:
+        """Whether its first and its last rows are found much sooner than all of them."""
 
     @property
     @abstractmethod

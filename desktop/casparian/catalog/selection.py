@@ -99,7 +99,7 @@ class Selection(Rows):
 
     @property
     @override
-    def is_sorted(self) -> bool:
+    def has_quick_ends(self) -> bool:
         return bool(self.order)
 
     @property

@@ -136,6 +136,8 @@ def text(value: str) -> str:
 class SqlServer(DatabaseDialect):
     """SQL Server's SQL."""
 
+    first_rows = "SELECT TOP ({rows}) *\nFROM {table}"
+
     @override
     def check(self, sql: str) -> Checked:
         return check_query(sql, SQL_SERVER)

@@ -35,6 +35,8 @@ FILES = ("parquet", "duckdb")
 SERVERS = ("postgres", "sqlserver")
 STATE_SCHEMES = ("sqlite", *SERVERS)
 SINK_SCHEMES = (*FILES, *SERVERS)
+DATABASES = ("duckdb", *SERVERS)
+"""Sinks that are more than a folder of files."""
 DEFAULT_SCHEMA = "casparian"
 
 _SPELLINGS = {"postgresql": "postgres", "mssql": "sqlserver"}

@@ -56,7 +56,8 @@ class FileState(StrEnum):
     CHANGED = "changed"
     """It changed while it was being read: its hash would be of no moment in time."""
     MISSING = "missing"
-    """A later scan did not find it any more; its rows stay."""
+    """A later scan did not find it any more, or none has met it yet: it is known by the rows that were
+    read from it. These stay."""
 
 
 class EvidenceFile(NamedTuple):

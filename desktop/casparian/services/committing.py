@@ -149,6 +149,25 @@ class Committer:
         self._revoke(files)
         raise _kept_changing()
 
+    def withdraw(
+        self, decide: Callable[[UnitOfWork], Sequence[Materialization]], folder: Path
+    ) -> None:
+        """Take rows of Parquet files out of the catalog, in the transaction that finds out which.
+
+        `decide` begins it: it records what it has to, and names what leaves; `folder` is for staging.
+
+        Raises:
+            EnvironmentProblem: the disk or the store would not have it; nothing is changed.
+        """
+
+        def record(uow: UnitOfWork) -> _Replaced:
+            gone = decide(uow)
+            replaced = self._taken_out(gone, gone, _related(uow, gone), None, folder)
+            _swap_rows(uow, replaced, None, datetime.now(UTC))
+            return replaced
+
+        self._settle(record)
+
     def undo(self, job: Job) -> None:
         """Take out of databases what a job delivered that did not succeed.
 
@@ -207,10 +226,19 @@ class Committer:
             gone = tuple(TableDelivery(name, (), gone=rows) for name, rows in tables.items())
             delivery = Delivery(new_id(), 1, workspace.folder, gone)
             self._sinks.database(key).deliver(delivery, CancelToken())
+
+        def record(uow: UnitOfWork) -> _Replaced:
+            self._swap(uow, change, replaced, datetime.now(UTC))
+            return replaced
+
+        self._settle(record)
+
+    def _settle(self, record: Callable[[UnitOfWork], _Replaced]) -> None:
+        """Record what leaves, and put the copies in place that stay, in one transaction."""
         promoted: Sequence[tuple[Path | None, OutputFile]] = ()
         try:
             with self._store.write() as uow:
-                self._swap(uow, change, replaced, datetime.now(UTC))
+                replaced = record(uow)
                 # No job keeps the copies from a program that starts meanwhile, but it sweeps in a
                 # transaction that writes: before they are there, or when they are on record.
                 self._promote(replaced.copies)
@@ -317,10 +345,6 @@ class Committer:
     ) -> dict[Target, TableContract]:
         """The contract of every output of the job, made or widened where it must be."""
         parser = parsers.load(job.parser)
-        every = uow.outputs.contracts(job.workspace_id)
-        known = {
-            (one.output, one.layout_key): one for one in every.values() if one.parser == job.parser
-        }
         wanted: dict[Target, tuple[str, tuple[Column, ...]]] = {
             (one.name, ""): (one.name, one.columns) for one in parser.outputs
         }
@@ -328,18 +352,35 @@ class Committer:
             if part.target[1]:
                 name, before = wanted.get(part.target, ("", ()))
                 # Where every row of a layout was rejected, its columns are not known yet.
-                columns = before if part.quarantine else _widened(before, part.columns)
+                columns = before if part.quarantine else widened(before, part.columns)
                 wanted[part.target] = (name or part.suggested_table or part.target[0], columns)
+        return self.contracts(uow, job.workspace_id, job.parser, wanted)
+
+    def contracts(
+        self,
+        uow: UnitOfWork,
+        workspace_id: WorkspaceId,
+        parser: str,
+        wanted: Mapping[Target, tuple[str, tuple[Column, ...]]],
+    ) -> dict[Target, TableContract]:
+        """The contracts of a parser's outputs, made or widened where they must be.
+
+        `wanted` has the name that a new table should have, and the columns.
+        """
+        every = uow.outputs.contracts(workspace_id)
+        known = {
+            (one.output, one.layout_key): one for one in every.values() if one.parser == parser
+        }
         now = datetime.now(UTC)
         resolved: dict[Target, TableContract] = {}
         for target, (name, columns) in wanted.items():
             old = known.get(target)
             if old is not None and target[1]:
-                columns = _widened(old.columns, columns)
+                columns = widened(old.columns, columns)
             new = TableContract(
-                workspace_id=job.workspace_id,
+                workspace_id=workspace_id,
                 table=old.table if old else safe_name(name, set(every), fallback=target[0]),
-                parser=job.parser,
+                parser=parser,
                 output=target[0],
                 layout_key=target[1],
                 columns=columns,
@@ -348,7 +389,7 @@ class Committer:
             )
             if old is None or old.schema_hash != new.schema_hash:
                 uow.outputs.add_contract(new, now)
-                if old is not None and _fits(old.columns, new):
+                if old is not None and fits(old.columns, new):
                     self._carry_over(uow, old, new)
                 every[new.table] = new
                 resolved[target] = new
@@ -427,7 +468,7 @@ class Committer:
         shapes = {
             (file_id, part.target): schema_hash(part.columns)
             for part in parts
-            if not part.quarantine and not _fits(part.columns, contracts[part.target])
+            if not part.quarantine and not fits(part.columns, contracts[part.target])
             for file_id in part.file_ids
         }
         now = datetime.now(UTC)
@@ -458,7 +499,7 @@ class Committer:
                         file_id=file_id,
                         accepted=count.accepted,
                         quarantined=count.quarantined,
-                        note=_sentences(reading.notes.get(file_id, ())),
+                        note=sentences(reading.notes.get(file_id, ())),
                         created_at=now,
                     )
                 )
@@ -468,18 +509,27 @@ class Committer:
         """What a change takes the place of: the same content, or what changed files held before."""
         with self._store.read() as uow:
             old = uow.outputs.replaced_by(change.workspace_id, change.parser, change.contents)
-            jobs = {one.job_id for one in old}
-            beside = uow.outputs.materializations_of(jobs)
-            outputs = uow.outputs.of_jobs(jobs)
-        kept = {one.id for one in old if change.staying(one)}
-        gone = {one.id for one in old} - kept
+            related = _related(uow, old)
+        gone = [one for one in old if not change.staying(one)]
+        return self._taken_out(old, gone, related, change.by, folder)
+
+    def _taken_out(
+        self,
+        old: Sequence[Materialization],
+        gone: Sequence[Materialization],
+        related: _Related,
+        by: JobId | None,
+        folder: Path,
+    ) -> _Replaced:
+        """What has to leave so that `gone`, which is some of `old`, leaves, and what stays of it."""
+        beside, outputs = related
+        ids = {one.id for one in gone}
         leaving: dict[_Group, set[str]] = defaultdict(set)
-        for one in old:
-            if one.id in gone:
-                leaving[_group(one)].add(one.file_id)
+        for one in gone:
+            leaving[_group(one)].add(one.file_id)
         staying: dict[_Group, list[Materialization]] = defaultdict(list)
         for one in beside:
-            if one.id not in gone:
+            if one.id not in ids:
                 staying[_group(one)].append(one)
         retired: list[OutputId] = []
         copies: list[tuple[Path | None, OutputFile]] = []
@@ -487,13 +537,15 @@ class Committer:
             group = _group(output)
             if group not in leaving:
                 continue
+            if group in staying and not self._holds(output, leaving[group]):
+                continue
             retired.append(output.id)
             if group in staying:
-                copies += self._without(output, leaving[group], staying[group], change, folder)
+                copies += self._without(output, leaving[group], staying[group], by, folder)
         rows = tuple(
             (one.sink, name, RowsOf(one.job_id, one.file_id))
-            for one in old
-            if one.id in gone and not is_parquet(one.sink)
+            for one in gone
+            if not is_parquet(one.sink)
             for name, count in (
                 (one.table, one.accepted),
                 (f"{one.table}{QUARANTINE_SUFFIX}", one.quarantined),
@@ -502,12 +554,19 @@ class Committer:
         )
         return _Replaced(tuple(one.id for one in old), tuple(retired), tuple(copies), rows)
 
+    def _holds(self, output: OutputFile, leaving: set[str]) -> bool:
+        """Whether an output has rows of these files of evidence; one that does not say may have."""
+        if not is_parquet(output.sink):
+            return True
+        held = self._sinks.parquet(output.sink).file_ids(output.path)
+        return not held or not held.isdisjoint(leaving)
+
     def _without(
         self,
         output: OutputFile,
         leaving: set[str],
         staying: Sequence[Materialization],
-        change: _Change,
+        by: JobId | None,
         folder: Path,
     ) -> list[tuple[Path | None, OutputFile]]:
         """An output without the rows of some files of evidence: a copy, or a row that counts fewer."""
@@ -522,7 +581,7 @@ class Committer:
             return []
         # Named after the job that writes it: what it has promoted and not recorded yet is
         # swept away with its job only, never by a program that starts meanwhile.
-        name = f"{change.by or output.job_id}-{new_id()}.parquet"
+        name = f"{by or output.job_id}-{new_id()}.parquet"
         copy = replace(
             output,
             id=OutputId(new_id()),
@@ -591,7 +650,7 @@ class Committer:
             uow.jobs.end_files(results)
             for file_id, notes in reading.notes.items():
                 path = next((one.path for one in results if one.file_id == file_id), "")
-                uow.jobs.note(job.id, now, f"{path}: {_sentences(notes)}")
+                uow.jobs.note(job.id, now, f"{path}: {sentences(notes)}")
             uow.commit()
         return state
 
@@ -603,9 +662,22 @@ class Committer:
             raise _OutdatedError
         if not uow.outputs.are_current(replaced.outputs):
             raise _OutdatedError
-        uow.outputs.add_outputs([output for _, output in replaced.copies])
-        uow.outputs.supersede_outputs(replaced.outputs, change.by, at)
-        uow.outputs.supersede_materializations(replaced.materializations, at)
+        _swap_rows(uow, replaced, change.by, at)
+
+
+_Related: TypeAlias = tuple[list[Materialization], list[OutputFile]]
+"""All that jobs did and wrote, as far as it counts."""
+
+
+def _related(uow: UnitOfWork, some: Iterable[Materialization]) -> _Related:
+    jobs = {one.job_id for one in some}
+    return uow.outputs.materializations_of(jobs), uow.outputs.of_jobs(jobs)
+
+
+def _swap_rows(uow: UnitOfWork, replaced: _Replaced, by: JobId | None, at: datetime) -> None:
+    uow.outputs.add_outputs([output for _, output in replaced.copies])
+    uow.outputs.supersede_outputs(replaced.outputs, by, at)
+    uow.outputs.supersede_materializations(replaced.materializations, at)
 
 
 _Group: TypeAlias = tuple[str, str, str]
@@ -662,7 +734,7 @@ def _results(job: Job, reading: Reading) -> list[JobFile]:
             read=done.read,
             accepted=sum(one.accepted for one in done.tables),
             quarantined=sum(one.quarantined for one in done.tables),
-            problem=_sentences(reading.notes.get(file_id, ())),
+            problem=sentences(reading.notes.get(file_id, ())),
         )
         for file_id, done in reading.done.items()
     ]
@@ -673,11 +745,12 @@ def _results(job: Job, reading: Reading) -> list[JobFile]:
     return results
 
 
-def _sentences(notes: Iterable[str]) -> str:
+def sentences(notes: Iterable[str]) -> str:
+    """What a parser had to say of a file, as sentences."""
     return " ".join(f"{note.rstrip('. ')}." for note in notes)
 
 
-def _widened(old: Sequence[Column], new: Sequence[Column]) -> tuple[Column, ...]:
+def widened(old: Sequence[Column], new: Sequence[Column]) -> tuple[Column, ...]:
     """Join two schemas of one layout: the old columns, then what is new."""
     joined = {one.name: one for one in old}
     for one in new:
@@ -686,7 +759,7 @@ def _widened(old: Sequence[Column], new: Sequence[Column]) -> tuple[Column, ...]
     return tuple(joined.values())
 
 
-def _fits(columns: Sequence[Column], contract: TableContract) -> bool:
+def fits(columns: Sequence[Column], contract: TableContract) -> bool:
     """Whether rows of these columns are rows of a contract: what it has in addition is null in them."""
     types = {one.name: one.type for one in contract.columns}
     return all(types.get(one.name) == one.type for one in columns)

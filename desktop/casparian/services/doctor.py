@@ -1,4 +1,4 @@
-"""Is everything as it should be: the home folder, the store, the outputs, the catalog, the workers."""
+"""Is everything as it should be: home folder, store, outputs, catalog, workers; or a database as a sink."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from casparian import __version__
+from casparian.credentials import with_secret
 from casparian.domain.errors import CasparianError
 from casparian.services.sinks import is_parquet
+from casparian.sinks.opening import open_sink
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from casparian.domain.addresses import Address
+    from casparian.domain.cancel import CancelToken
     from casparian.services.results import ResultService
     from casparian.services.sinks import Sinks
     from casparian.settings import Settings
+    from casparian.sinks.acceptance import Outcome
     from casparian.state.database import Store
 
 LOW_DISK_BYTES = 1024**3
@@ -48,6 +53,29 @@ def examine(settings: Settings, store: Store, sinks: Sinks, results: ResultServi
         "worker": lambda: _worker(settings),
     }
     return list(_examined(checks))
+
+
+def examine_sink(
+    address: Address, settings: Settings, cancel: CancelToken, say: Callable[[str], None]
+) -> Iterator[Outcome]:
+    """Try on a database all that a sink promises, in a scratch place beside it; say first what is made.
+
+    Raises:
+        UserProblem: the address can be no sink.
+        Cancelled: somebody asked to stop; the scratch place is dropped then.
+    """
+    from casparian.sinks.acceptance import accept  # what it needs is needed for nothing else
+    from casparian.sinks.scratch import place_of, scratch
+
+    reserved = (settings.state_path, settings.catalog_path)
+    open_sink(address, reserved).close()
+    beside = scratch(with_secret(address))
+    place, sink = place_of(beside), open_sink(beside, reserved)
+    say(f"In {address.key}: makes {place.name} and drops it at the end.")
+    try:
+        yield from accept(place, sink, cancel)
+    finally:
+        sink.close()
 
 
 def _examined(checks: dict[str, Callable[[], str]]) -> Iterator[Check]:

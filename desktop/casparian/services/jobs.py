@@ -21,7 +21,6 @@ from casparian.services.committing import target_key
 from casparian.services.plugins import all_parsers
 from casparian.services.reading import WorkerPool
 from casparian.services.running import JobRunner
-from casparian.services.sinks import is_parquet
 from casparian.state.database import StoreAway
 from casparian.state.queue import MAX_ATTEMPTS
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
@@ -542,21 +541,14 @@ class JobService:
     def _sweep(self, uow: UnitOfWork, alive: set[str]) -> None:
         folders = _folders(self._settings.staging_dir)
         # A job id is the first 36 characters of whatever a job writes.
-        strays = [
-            (sink, path, path.rpartition("/")[2][:36])
-            for sink in ("", *filter(is_parquet, uow.outputs.sinks()))
-            for on_record in (uow.outputs.paths(sink),)
-            for path in self._sinks.parquet(sink).paths()
-            if path not in on_record
-        ]
-        known = uow.jobs.known({job for *_, job in strays} | {one.name[:36] for one in folders})
+        known = uow.jobs.known({one.name[:36] for one in folders})
         for folder in folders:
             if folder.name[:36] in known and folder.name[:36] not in alive:
                 shutil.rmtree(folder, ignore_errors=True)
         # Files of jobs that this store does not know may be another store's: they are left alone.
-        for sink, path, job in strays:
-            if job in known and job not in alive:
-                self._sinks.parquet(sink).revoke([path])
+        for stray in self._sinks.strays(uow):
+            if stray.jobs and alive.isdisjoint(stray.jobs):
+                self._sinks.parquet(stray.sink).revoke([stray.path])
 
     def close(self) -> None:
         """Stop the slots; what was running goes back to the queue."""

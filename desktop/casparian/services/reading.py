@@ -153,6 +153,7 @@ class Reader:
                     source_hash=one.source_hash,
                     size_bytes=one.size_bytes,
                     mtime_ns=one.mtime_ns,
+                    root=one.root_bytes,
                 )
                 for one in evidence
             ],

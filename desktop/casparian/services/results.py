@@ -16,6 +16,7 @@ from casparian.catalog.export import ManifestFacts, SourceFact, export
 from casparian.catalog.reader import CatalogReader
 from casparian.domain.addresses import SINK_SCHEMES, parse
 from casparian.domain.errors import CasparianError, UserProblem
+from casparian.domain.evidence import shown_path
 from casparian.domain.results import ColumnInfo, ViewSpec
 from casparian.services.sinks import is_parquet
 from casparian.services.tables import TableSummary, table_summaries
@@ -48,6 +49,8 @@ class Lineage:
 
     file: FileRow | None
     """None where its source was removed since."""
+    path: str
+    """Where the file lay, also where its source was removed."""
     job: Job
     parser_doc: str
 
@@ -215,7 +218,8 @@ class ResultService:
             job = uow.jobs.job(job_id)
             query = FileQuery(workspace_id, file_id=file_id)
             rows, _ = uow.evidence.find(query, offset=0, limit=1)
-        return Lineage(rows[0] if rows else None, job, parsers.load(job.parser).__doc__ or "")
+            path = shown_path(uow.evidence.absolute_path(file_id))
+        return Lineage(rows[0] if rows else None, path, job, parsers.load(job.parser).__doc__ or "")
 
     def export(  # noqa: PLR0913  (they are what an export is asked for)
         self,

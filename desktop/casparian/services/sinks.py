@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from casparian.credentials import with_secret
 from casparian.domain.addresses import SINK_SCHEMES, parse
-from casparian.domain.errors import UserProblem
+from casparian.domain.errors import EnvironmentProblem, UserProblem
 from casparian.sinks.opening import open_sink
 from casparian.sinks.parquet import ParquetSink
 
@@ -49,6 +49,16 @@ class Place:
     def is_parquet(self) -> bool:
         """Whether the rows are files that the query catalog shows."""
         return is_parquet(self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A Parquet file in a sink that no output names."""
+
+    sink: str
+    path: str
+    jobs: frozenset[str]
+    """Those that it is of, by its name and by what it says; empty if this store does not know one."""
 
 
 def is_parquet(key: str) -> bool:
@@ -130,6 +140,40 @@ class Sinks:
         with self._store.read() as uow:
             keys = ["", *filter(is_parquet, uow.outputs.sinks())]
         return [self.parquet(one).root for one in keys]
+
+    def unrecorded(self, uow: UnitOfWork) -> list[tuple[str, str]]:
+        """Sink and path of every Parquet file in the sinks that no output names."""
+        roots = {one: self.parquet(one) for one in ("", *filter(is_parquet, uow.outputs.sinks()))}
+        on_record = {
+            sink.absolute(path) for key, sink in roots.items() for path in uow.outputs.paths(key)
+        }
+        return [
+            (key, path)
+            for key, sink in roots.items()
+            for path in sink.paths()
+            if sink.absolute(path) not in on_record
+        ]
+
+    def strays(self, uow: UnitOfWork) -> list[Stray]:
+        """What `unrecorded` finds, and of which jobs it is."""
+        found = [(sink, path, path.rpartition("/")[2][:36]) for sink, path in self.unrecorded(uow)]
+        known = uow.jobs.known({name for *_, name in found})
+        # A copy is named after the job that wrote it, and holds rows of another one.
+        said = {
+            (sink, path): self._job_of(sink, path) for sink, path, name in found if name in known
+        }
+        known |= uow.jobs.known(set(said.values()))
+        strays = []
+        for sink, path, name in found:
+            jobs = frozenset({name, said.get((sink, path)) or name})
+            strays.append(Stray(sink, path, jobs if jobs <= known else frozenset()))
+        return strays
+
+    def _job_of(self, sink: str, path: str) -> str:
+        try:
+            return str(self.parquet(sink).lineage(path).get("job_id", ""))
+        except EnvironmentProblem:
+            return ""
 
     def absolute(self, output: OutputFile) -> Path:
         """Where a committed Parquet file lies."""

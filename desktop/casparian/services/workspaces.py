@@ -144,11 +144,23 @@ class WorkspaceService:
             files = uow.evidence.totals(workspace_id)
         return Overview(tables, dict(jobs), files)
 
-    def _add(self, uow: UnitOfWork, name: str) -> Workspace:
+    def of_folder(self, uow: UnitOfWork, folder: str) -> Workspace:
+        """The case with that folder below the outputs; made if there is none, and named after it."""
+        every = uow.evidence.workspaces(archived=True)
+        found = next((one for one in every if one.folder == folder), None)
+        if found is not None:
+            return found
+        taken = {one.name.casefold() for one in every} | _RESERVED_NAMES
+        name, number = folder, 1
+        while name in taken:
+            number += 1
+            name = f"{folder}_{number}"
+        return self._add(uow, name, folder)
+
+    def _add(self, uow: UnitOfWork, name: str, folder: str = "") -> Workspace:
         taken = {one.folder for one in uow.evidence.workspaces(archived=True)}
-        made = Workspace(
-            WorkspaceId(new_id()), name, safe_name(name, taken, fallback="case"), datetime.now(UTC)
-        )
+        folder = folder or safe_name(name, taken, fallback="case")
+        made = Workspace(WorkspaceId(new_id()), name, folder, datetime.now(UTC))
         uow.evidence.add_workspace(made)
         for rule in self._builtin_rules:
             uow.evidence.save_rule(made.id, replace(rule, id=RuleId(new_id())))

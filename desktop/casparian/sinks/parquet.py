@@ -132,6 +132,11 @@ class ParquetSink:
         found: dict[str, object] = json.loads(metadata.get(LINEAGE_KEY, b"{}"))
         return found
 
+    def file_ids(self, path: str) -> set[str]:
+        """The files of evidence that a committed file has rows of, as it says itself."""
+        files = self.lineage(path).get("files")
+        return {one["file_id"] for one in files} if isinstance(files, list) else set()
+
     def paths(self) -> Iterator[str]:
         """Every Parquet file below the root, whoever wrote it."""
         for folder, _, names in os.walk(self.root):

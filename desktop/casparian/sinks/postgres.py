@@ -367,7 +367,7 @@ class _Session:
     """A connection with the settings that the SQL here relies on."""
 
     def __init__(self, address: Address, connect_s: int) -> None:
-        self._connection = adbc.connect(_uri(address, connect_s))
+        self._connection = adbc.connect(uri(address, connect_s))
         try:
             [(*_, self.encoding)] = self.query(_SESSION)
             self.commit()
@@ -438,7 +438,7 @@ def _bound(values: Sequence[Any]) -> pa.RecordBatch | None:
     return pa.RecordBatch.from_arrays(arrays, names=[str(at) for at in range(len(values))])
 
 
-def _uri(address: Address, connect_s: int) -> str:
+def uri(address: Address, connect_s: int) -> str:
     """What libpq connects by; the options of the address come last and count."""
     options = {
         "client_encoding": "UTF8",

@@ -386,3 +386,37 @@ def record(schema: str) -> str:
         f"INSERT INTO {place(schema, LEDGER)} (job_id, attempt, folder, delivered_at, tables, gone)"
         " VALUES (?, ?, ?, SYSUTCDATETIME(), ?, ?)"
     )
+
+
+# --- A scratch schema, for an acceptance
+
+
+TABLES = "SELECT name FROM sys.tables WHERE schema_id = SCHEMA_ID(?)"
+SCHEMAS = "SELECT name FROM sys.schemas WHERE name = ? OR LEFT(name, LEN(?)) = ?"
+"""Those of a sink: its own, and those that begin with it."""
+
+
+def read_back(table: str, columns: Sequence[Column]) -> str:
+    """Columns as text, whatever their type: what the driver makes of a type has no part in it."""
+    shown = ", ".join(
+        f"CONVERT(NVARCHAR(MAX), {bracket(one.name)}, 1)"
+        if stored_type(one.type) == "VARBINARY(MAX)"  # 0x before it, that no bytes are not no value
+        else as_text(bracket(one.name), stored_type(one.type))
+        for one in columns
+    )
+    return f"SELECT {shown} FROM {table}"
+
+
+def table_id(table: str) -> str:
+    """A table's number, or NULL."""
+    return f"SELECT OBJECT_ID({literal(table)}, N'U')"
+
+
+def make_foreign(table: str) -> str:
+    """Make a table as another program would."""
+    return f"SELECT N'theirs' AS stranger INTO {table}"
+
+
+def drop_schema(schema: str) -> str:
+    """Remove a schema that has no tables any more."""
+    return f"DROP SCHEMA {bracket(schema)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import blake3
 import sqlalchemy as sa
@@ -55,6 +55,19 @@ class KnownFile:
     size_bytes: int
     mtime_ns: int
     state: FileState
+
+
+class PlacedFile(NamedTuple):
+    """Where a file lies, and what it holds."""
+
+    id: FileId
+    source_id: SourceId
+    root: bytes
+    """The path of its source."""
+    path_bytes: bytes
+    source_hash: str
+    scan_id: ScanId
+    """The newest scan that met it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +196,12 @@ class EvidenceRepository:
         self._c.execute(sources.update().where(here).values(removed_at=None))
         return replace(Source(**row), removed_at=None)
 
-    def sources(self, workspace_id: WorkspaceId) -> list[Source]:
-        """The sources of a workspace that were not removed, oldest first."""
-        query = (
-            sa.select(sources)
-            .where(sources.c.workspace_id == workspace_id, sources.c.removed_at.is_(None))
-            .order_by(sources.c.id)
-        )
+    def sources(self, workspace_id: WorkspaceId, *, removed: bool = False) -> list[Source]:
+        """The sources of a workspace, oldest first; without those that were removed, or with them."""
+        query = sa.select(sources).where(sources.c.workspace_id == workspace_id)
+        if not removed:
+            query = query.where(sources.c.removed_at.is_(None))
+        query = query.order_by(sources.c.id)
         return [Source(**row) for row in self._c.execute(query).mappings()]
 
     def source(self, source_id: SourceId) -> Source:
@@ -316,6 +328,18 @@ class EvidenceRepository:
             path: KnownFile(file_id, size, mtime, state)
             for path, file_id, size, mtime, state in self._c.execute(query)
         }
+
+    def placed(self, workspace_id: WorkspaceId) -> Iterator[PlacedFile]:
+        """Every file of a workspace, also of sources that were removed."""
+        c = files.c
+        query = (
+            sa.select(
+                c.id, c.source_id, sources.c.path_bytes, c.path_bytes, c.source_hash, c.scan_id
+            )
+            .select_from(files.join(sources))
+            .where(sources.c.workspace_id == workspace_id)
+        )
+        yield from (PlacedFile(*row) for row in self._c.execute(query))
 
     def others_since(self, scan: Scan) -> bool:
         """Whether another scan of the same source may have met files since this one began."""

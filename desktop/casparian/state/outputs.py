@@ -58,7 +58,7 @@ class OutputFile:
     sink: str
     """The key of the sink that it is in; empty for the Parquet folder of the home."""
     path: str
-    """Relative to the sink's root; empty where the rows are in a database."""
+    """Relative to the sink's root; empty where the rows are in a database, or were purged."""
     rows: int
     size_bytes: int
     schema_hash: str
@@ -210,6 +210,20 @@ class OutputRepository:
                 .where(outputs.c.id == one)
                 .values(superseded_at=at, superseded_by=by)
             )
+
+    def superseded(self) -> list[OutputFile]:
+        """The files whose rows count no longer, and that were not purged."""
+        query = (
+            sa.select(outputs)
+            .where(outputs.c.superseded_at.is_not(None), outputs.c.path != "")
+            .order_by(outputs.c.id)
+        )
+        return [_output(row) for row in self._c.execute(query).mappings()]
+
+    def purged(self, ids: Sequence[OutputId]) -> None:
+        """Record that files are there no longer; what they were stays on record."""
+        for one in ids:
+            self._c.execute(outputs.update().where(outputs.c.id == one).values(path=""))
 
     def are_current(self, ids: Sequence[OutputId]) -> bool:
         """Whether all of these files still count."""

@@ -220,6 +220,18 @@ class JobRepository:
             found.update(self._c.execute(query).scalars())
         return found
 
+    def ended(self, ids: Iterable[str]) -> set[str]:
+        """Which of these jobs are at their end."""
+        wanted = list(ids)
+        found: set[str] = set()
+        for at in range(0, len(wanted), 500):
+            query = sa.select(jobs.c.id).where(
+                jobs.c.id.in_(wanted[at : at + 500]),
+                jobs.c.state.not_in((JobState.QUEUED, *_ACTIVE)),
+            )
+            found.update(self._c.execute(query).scalars())
+        return found
+
     def evidence(self, job_id: JobId, host: str = "") -> list[JobEvidence]:
         """The files of a job, in the order in which they are to be read.
 
@@ -324,14 +336,21 @@ class JobRepository:
         return [(at, message) for at, message in self._c.execute(query)]
 
 
-def _for_host(host: Any, now: Any) -> tuple[sa.ColumnElement[bool], ...]:
-    """What holds for a queued job that a host may have."""
-    refused = sa.exists().where(
-        job_refusals.c.job_id == jobs.c.id,
-        job_refusals.c.host == host,
-        job_refusals.c.until > now,
+def _refused(host: Any, now: Any) -> sa.ColumnElement[bool]:
+    """Whether a host keeps away from a job for now."""
+    of_host = job_refusals.c.host == host
+    return sa.exists().where(
+        job_refusals.c.job_id == jobs.c.id, of_host, job_refusals.c.until > now
     )
-    return (jobs.c.state == JobState.QUEUED, jobs.c.cancel_asked == sa.false(), ~refused)
+
+
+def _for_host(host: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds for a queued job that a host may have."""
+    return (
+        jobs.c.state == JobState.QUEUED,
+        jobs.c.cancel_asked == sa.false(),
+        ~_refused(host, now),
+    )
 
 
 def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -378,8 +397,10 @@ def _claim() -> sa.Executable:
     query = (
         sa.select(jobs.c.id)
         .where(
-            *_for_host(host, now),
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.cancel_asked == sa.false(),
             jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
+            ~_refused(host, now),
         )
         .order_by(jobs.c.priority, jobs.c.id)
         .limit(1)

@@ -367,7 +367,7 @@ outputs = sa.Table(
     sa.Column("quarantine", sa.Boolean, nullable=False),
     # The sink it is in, as it stands in keys; empty for the Parquet folder.
     _text("sink", default=""),
-    # Relative to the sink's root, `/` between parts; empty where the rows are in a database.
+    # Relative to the sink's root, `/` between parts; empty where the rows are in a database, or purged.
     _text("path"),
     _count("rows"),
     _count("size_bytes"),

@@ -36,6 +36,7 @@ from casparian.domain.errors import Cancelled
 from casparian.domain.evidence import shown_text
 from casparian.ui import formats, parts, problems, theme
 from casparian.ui.problems import Banner
+from casparian.ui.table_model import tip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -103,6 +104,8 @@ class Choice:
     """None where it must be counted first."""
     name: str
     """What the file is called, without its ending."""
+    target: str = ""
+    """The key of the target that it is in; empty for the catalog."""
 
 
 _ALTERED = {
@@ -131,7 +134,7 @@ class ExportDialog(QDialog):
         tasks: Tasks,
         workspace: Workspace,
         choices: Sequence[Choice],
-        count: Callable[[ViewSpec | str], int],
+        count: Callable[[Choice], int],
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
@@ -141,6 +144,7 @@ class ExportDialog(QDialog):
         self._results, self._tasks, self._workspace = results, tasks, workspace
         self._choices, self._count = tuple(choices), count
         self._rows = [one.rows for one in choices]
+        self._uncounted: dict[int, str] = {}
         self._token: CancelToken | None = None
         self._latest = _Latest()
         self._began = 0.0
@@ -294,6 +298,7 @@ class ExportDialog(QDialog):
                     chosen.what,
                     target,
                     form.word,
+                    sink=chosen.target,
                     safe=form.safe,
                     overwrite=overwrite,
                     progress=latest.take,
@@ -347,15 +352,21 @@ class ExportDialog(QDialog):
             if one.rows is None:
                 self._tasks.run(
                     self,
-                    partial(self._count, one.what),
+                    partial(self._count, one),
                     partial(self._on_counted, at),
                     key=f"count {at}",
-                    failed=self._banner.show_problem,
+                    failed=partial(self._on_not_counted, at),
                     long=True,
                 )
 
     def _on_counted(self, at: int, rows: int) -> None:
         self._rows[at] = rows
+        self._render()
+
+    def _on_not_counted(self, at: int, error: CasparianError) -> None:
+        """An export does not need the number: it says what is the matter, if anything is."""
+        self._uncounted[at] = str(error)
+        self._radios[at].setToolTip(tip(str(error)))
         self._render()
 
     # rendering
@@ -381,6 +392,7 @@ class ExportDialog(QDialog):
         for at, (radio, one) in enumerate(zip(self._radios, self._choices, strict=True)):
             rows = self._rows[at]
             said = "counting…" if rows is None else formats.count(rows, "row")
+            said = "not counted" if at in self._uncounted else said
             radio.setText(shown_text(f"{one.label}: {said}").replace("&", "&&"))
             radio.setEnabled(not running)
         form = self._chosen_format()

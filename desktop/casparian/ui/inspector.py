@@ -575,7 +575,7 @@ class _Origin(QFrame):
                 said["SHA-256"] = found.file.sha256
                 said["State"] = f"{found.status}, {formats.size(found.file.size_bytes)}"
             else:
-                said["File"] = "Its source was removed from the case"
+                said["File"] = f"{lineage.path} (its source was removed from the case)"
             said["Parser"] = f"{job.parser} {row.get('_cf_parser_version', job.parser_version)}"
             said["Job"] = f"{job.state} · {job.id}"
         self._show(said)

@@ -36,6 +36,7 @@ from casparian.ui.palette import Entry, Help, Palette, entries_of
 from casparian.ui.results_view import ResultsView
 from casparian.ui.rules_view import RulesView
 from casparian.ui.sources_view import SourcesView
+from casparian.ui.targets import kind_of
 from casparian.ui.workspace_view import WorkspaceView
 
 if TYPE_CHECKING:
@@ -368,10 +369,10 @@ class MainWindow(QMainWindow):
         self._workspaces = [one for one in workspaces if one.archived_at is None]
         self._top.offer(self._workspaces)
 
-    @Slot(str)
-    def _on_table_wanted(self, name: str) -> None:
+    @Slot(str, str)
+    def _on_table_wanted(self, name: str, target: str) -> None:
         self.show_view("results")
-        self.results.open_table(name)
+        self.results.open_table(name, target)
 
     @Slot(str)
     def _on_file_wanted(self, file_id: str) -> None:
@@ -487,7 +488,12 @@ class MainWindow(QMainWindow):
     def _on_tables_for_palette(self, palette: Palette, tables: list[TableSummary]) -> None:
         palette.offer(
             [
-                Entry("Table", one.name, partial(self._on_table_wanted, one.name), icon="results")
+                Entry(
+                    f"Table · {kind_of(one.sink)}" if one.sink else "Table",
+                    one.name,
+                    partial(self._on_table_wanted, one.name, one.sink),
+                    icon="results",
+                )
                 for one in tables
             ]
         )

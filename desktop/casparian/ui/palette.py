@@ -26,7 +26,7 @@ class Entry:
     """Something that the palette can do."""
 
     what: str
-    """The sort of thing: an action's menu, `Table`, `Workspace`."""
+    """The sort of thing: an action's menu, `Table`, `Table · PostgreSQL`, `Workspace`."""
     text: str
     act: Callable[[], object]
     keys: str = ""
@@ -34,8 +34,8 @@ class Entry:
 
 
 ENTRY_COLUMNS: tuple[Column[Entry], ...] = (
-    Column("Name", lambda one: one.text, 376, state=lambda one: (one.icon or "run", "ink")),
-    Column("Where", lambda one: one.what, 96, faint=True),
+    Column("Name", lambda one: one.text, 344, state=lambda one: (one.icon or "run", "ink")),
+    Column("Where", lambda one: one.what, 128, faint=True),
     Column("Keys", lambda one: one.keys, 112, faint=True),
 )
 

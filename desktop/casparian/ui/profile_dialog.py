@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -10,7 +14,7 @@ from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from casparian.domain.errors import UserProblem
 from casparian.services import configuration
-from casparian.settings import load
+from casparian.settings import DEFAULT_HOME, load
 from casparian.ui import parts, problems, theme
 from casparian.ui.probing import PasswordDialog
 from casparian.ui.problems import Banner
@@ -45,7 +49,9 @@ class ProfileDialog(parts.Dialog):
         self._form = ProfileForm(settings, tasks)
         self._form.changed.connect(self._render)
         self._said = problems.plain_label(name="profile_consequences")
-        self._copy_label = parts.faint("To take the control plane along, run this first:")
+        self._copy_label = parts.faint(
+            "To take the control plane along, quit the program and run this before the change:"
+        )
         self._command = QLineEdit()
         self._command.setObjectName("profile_copy_command")
         self._command.setAccessibleName("Command that copies the control plane")
@@ -105,7 +111,7 @@ class ProfileDialog(parts.Dialog):
         self._said.setText("\n".join(f"•  {one}" if new is not None else one for one in said))
         moves = new is not None and new.state != self._settings.state
         if new is not None and moves:
-            self._command.setText(f"casparian state copy --to {new.state.text}")
+            self._command.setText(_copy_command(self._settings, new))
             self._command.setCursorPosition(0)
         for part in (self._copy_label, self._command_row):
             part.setVisible(moves)
@@ -213,6 +219,14 @@ class NoStoreDialog(parts.Dialog):
         dialog = ProfileDialog(settings, self._tasks, self)
         dialog.restart_wanted.connect(self.accept)
         dialog.open()
+
+
+def _copy_command(old: Settings, new: Settings) -> str:
+    """The command line that copies the control plane to where it is to be."""
+    words = ["casparian", "state", "copy", "--to", new.state.text]
+    if old.home != Path(DEFAULT_HOME).expanduser():
+        words[1:1] = ["--home", str(old.home)]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
 def _apply(new: Settings, secrets: list[Address]) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QSize, Qt, Signal, Slot
+from PySide6.QtCore import QSettings, QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QApplication,
     QSplitter,
@@ -18,8 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from casparian.domain.evidence import shown_text
-from casparian.domain.results import Filter, ViewSpec
-from casparian.duck import quote
+from casparian.domain.results import QUARANTINE_SUFFIX, Filter, ViewSpec
 from casparian.ui import icons, parts
 from casparian.ui.actions import Action
 from casparian.ui.catalog_tree import CatalogTree
@@ -27,8 +26,9 @@ from casparian.ui.column_layout import ColumnLayouts
 from casparian.ui.export_dialog import Choice, ExportDialog
 from casparian.ui.inspector import Inspector
 from casparian.ui.sql_console import SqlConsole, Tools
-from casparian.ui.sql_text import needs_quotes
+from casparian.ui.table_model import tip
 from casparian.ui.table_viewer import TableViewer
+from casparian.ui.targets import Targets, kind_of, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,16 +41,15 @@ if TYPE_CHECKING:
     from casparian.domain.errors import CasparianError
     from casparian.domain.events import CatalogChanged
     from casparian.domain.evidence import Workspace
-    from casparian.domain.results import TableInfo
+    from casparian.domain.ids import WorkspaceId
     from casparian.services.results import ResultService
     from casparian.ui.actions import Actions
     from casparian.ui.bridge import EventBridge
     from casparian.ui.table_viewer import Shape
     from casparian.ui.tasks import Tasks
 
-_TABLE = "table_name"
-"""The property of a tab's widget that names its table."""
-
+_TABLE, _TARGET = "table_name", "target"
+"""The properties of a tab's widget that name its table, and the target that it is in."""
 
 _ACTIONS = (
     ("run", "Run", "Ctrl+Return; Ctrl+Enter", "run", "Run the selected SQL, or all of it"),
@@ -85,24 +84,32 @@ _ACTIONS = (
 
 
 def open_shape(
-    results: ResultService, schema: str, table: str, shape: Shape, _token: CancelToken
+    results: ResultService,
+    workspace_id: WorkspaceId,
+    target: str,
+    table: str,
+    shape: Shape,
+    token: CancelToken,
 ) -> View:
     """Open a table as somebody wants to see it; runs off the GUI thread."""
-    return results.reader.open(spec_of(schema, table, shape))
+    where = results.at(workspace_id, target)
+    return where.reader.open(spec_of(where.schema, table, shape), token)
 
 
 def spec_of(schema: str, table: str, shape: Shape, columns: tuple[str, ...] = ()) -> ViewSpec:
-    """Return what a shape of a table is to the catalog."""
+    """Return what a shape of a table is to its target."""
     return ViewSpec(schema, table, shape.filters, shape.search, shape.sort, columns)
 
 
-def count_rows(results: ResultService, schema: str, what: ViewSpec | str) -> int:
+def count_rows(results: ResultService, workspace_id: WorkspaceId, choice: Choice) -> int:
     """Count what is to be exported; runs off the GUI thread."""
-    if isinstance(what, ViewSpec):
-        with results.reader.open(what) as view:
+    where = results.at(workspace_id, choice.target)
+    if isinstance(choice.what, ViewSpec):
+        with where.reader.open(choice.what) as view:
             return view.count()
     # The statement has run already: it is a single SELECT.
-    with results.reader.query(f"SELECT count(*) FROM (\n{what}\n) AS result", schema) as view:  # noqa: S608
+    sql = f"SELECT count(*) FROM (\n{choice.what}\n) AS result"  # noqa: S608
+    with where.reader.query(sql, where.schema) as view:
         return int(view.page(0, 1).column(0)[0].as_py())
 
 
@@ -132,9 +139,11 @@ class ResultsView(QWidget):
         self.setAccessibleName("Results")
         self._results, self._tasks = services.results, tasks
         self._workspace: Workspace | None = None
-        self._tables: dict[str, TableInfo] = {}
         self._awaited = ""
-        self._layouts = ColumnLayouts(services.settings.home / "window.ini")
+        self._targets = Targets(services.results, tasks, self)
+        memory = services.settings.home / "window.ini"
+        self._layouts = ColumnLayouts(memory)
+        self._memory = QSettings(str(memory), QSettings.Format.IniFormat)
         self._actions = self._register(actions)
         self.inspector = Inspector(services.results, tasks)
         for verb in ("next_pane", "previous_pane"):
@@ -157,40 +166,48 @@ class ResultsView(QWidget):
 
     def set_workspace(self, workspace: Workspace) -> None:
         """Show the tables of a workspace; those of another are closed."""
-        if self._workspace is not None and workspace.id == self._workspace.id:
-            self._workspace = workspace
-        else:
+        if self._workspace is None or workspace.id != self._workspace.id:
             self._close_tables()
-            self._workspace = workspace
+            self._workspace, self._awaited = workspace, ""
             self._console.set_workspace(workspace)
             self.inspector.set_workspace(workspace)
-        self._read_tables()
+        self._workspace = workspace
+        self._targets.set_workspace(workspace)
 
-    def open_table(self, name: str) -> None:
+    def open_table(self, name: str, target: str = "") -> None:
         """Show a table, in the tab it is in already or in a new one."""
         if self._workspace is None:
             return
-        if name not in self._tables:
+        if not target and self._targets.table(target, name) is None:
             # It may have been committed a moment ago: it is opened once the catalog is read again.
             self._awaited = name
-            self._read_tables()
+            self._targets.ask(target)
             return
         for viewer in self._viewers()[1:]:
-            if viewer.property(_TABLE) == name:
+            if (viewer.property(_TABLE), viewer.property(_TARGET)) == (name, target):
                 self._show_tab(self._tabs.indexOf(viewer))
                 return
+        self._add_table(self._workspace, name, target)
+
+    def _add_table(self, workspace: Workspace, name: str, target: str) -> None:
         viewer = TableViewer(
             self._tasks, self._table_tools(), f"table_{name}", layout=self._layouts.get(name)
         )
         viewer.setProperty(_TABLE, name)
+        viewer.setProperty(_TARGET, target)
         viewer.row_chosen.connect(self.inspector.show_row)
         viewer.row_opened.connect(self.inspector_wanted)
         viewer.loading_changed.connect(self._render)
-        schema = self._tables[name].schema
-        viewer.show_rows_of(partial(open_shape, self._results, schema, name))
-        kind = self._tables[name].kind
-        icon = icons.icon("quarantine" if kind == "quarantine" else "results", "faint")
-        at = self._tabs.addTab(viewer, icon, shown_text(name).replace("&", "&&"))
+        # A database that does not answer says so in the tab, which can be read again.
+        viewer.show_rows_of(partial(open_shape, self._results, workspace.id, target, name))
+        icon = "quarantine" if name.endswith(QUARANTINE_SUFFIX) else "results"
+        title = f"{name} · {kind_of(target)}" if target else name
+        at = self._tabs.addTab(
+            viewer, icons.icon(icon, "faint"), shown_text(title).replace("&", "&&")
+        )
+        listing = self._targets.get(target)
+        if target and listing is not None:
+            self._tabs.setTabToolTip(at, tip(f"{name}\n{title_of(listing.target)}"))
         self._tabs.tabBar().setTabButton(
             at, QTabBar.ButtonPosition.RightSide, self._close_button(viewer)
         )
@@ -222,38 +239,52 @@ class ResultsView(QWidget):
         current = self._tabs.currentWidget()
         return current if isinstance(current, TableViewer) else self._console.viewer
 
-    # the catalog
+    # the targets
 
-    def _read_tables(self) -> None:
-        if self._workspace is None:
-            return
-        self._tasks.run(
-            self,
-            partial(_tables_of, self._results, self._workspace.schema),
-            self._on_tables,
-            key="tables",
-            failed=self._on_tables_failed,
-        )
-
-    def _on_tables(self, tables: list[TableInfo]) -> None:
-        self._tables = {one.name: one for one in tables}
-        self._tree.show_tables(tables)
-        self._console.set_tables(tables)
+    @Slot()
+    def _on_targets_changed(self) -> None:
+        listings = self._targets.listings
+        self._tree.show_targets(listings)
+        self._console.show_targets(listings, self._chosen_target())
+        catalog = self._targets.get("")
+        if catalog is not None and catalog.problem is not None:
+            self._on_targets_failed(catalog.problem)
         self._render()
+
+    @Slot(str)
+    def _on_target_answered(self, key: str) -> None:
+        if key:
+            return
         awaited, self._awaited = self._awaited, ""
-        if awaited in self._tables:
+        if self._targets.table(key, awaited) is not None:
             self.open_table(awaited)
 
-    def _on_tables_failed(self, error: CasparianError) -> None:
+    @Slot(object)
+    def _on_targets_failed(self, error: CasparianError) -> None:
         self._console.say_problem(error)
         self._centre.setCurrentWidget(self._tabs)
 
+    def _chosen_target(self) -> str:
+        """Where queries of this workspace run: where somebody wanted them, or as the profile says."""
+        workspace = self._workspace
+        kept = self._memory.value(f"targets/{workspace.id}") if workspace is not None else None
+        known = isinstance(kept, str) and self._targets.get(kept) is not None
+        return str(kept) if known else self._results.default_target
+
+    @Slot(str)
+    def _on_target_chosen(self, key: str) -> None:
+        if self._workspace is not None:
+            self._memory.setValue(f"targets/{self._workspace.id}", key)
+            self._console.show_targets(self._targets.listings, key)
+
     @Slot()
     def _render(self) -> None:
-        has_tables = any(one.kind == "table" for one in self._tables.values())
-        if has_tables or self._tabs.count() > 1:
+        listings = self._targets.listings
+        has_tables = any(one.kind == "table" for each in listings for one in each.tables)
+        is_known = bool(listings) and not any(one.is_asked for one in listings)
+        if has_tables or self._tabs.count() > 1 or any(one.problem for one in listings):
             self._centre.setCurrentWidget(self._tabs)
-        elif self._tabs.currentIndex() == 0 and not self._console.editor.toPlainText():
+        elif is_known and self._tabs.currentIndex() == 0 and not self._console.editor.toPlainText():
             self._centre.setCurrentWidget(self._empty)
         loading = self._console.is_running or self.viewer().is_loading
         self._actions["cancel"].setEnabled(loading)
@@ -277,7 +308,7 @@ class ResultsView(QWidget):
     def _on_catalog_changed(self, event: CatalogChanged) -> None:
         if self._workspace is None or event.workspace_id != self._workspace.id:
             return
-        self._read_tables()
+        self._targets.read()
         for viewer in self._viewers()[1:]:
             viewer.say_stale()
 
@@ -312,27 +343,27 @@ class ResultsView(QWidget):
         self.inspector.show_row(self.viewer().chosen())
         self._render()
 
-    @Slot(str)
-    def _on_query_wanted(self, table: str) -> None:
+    @Slot(str, str)
+    def _on_query_wanted(self, table: str, target: str) -> None:
         self.show_sql()
-        name = _sql_name(table)
-        self._console.set_sql(f"SELECT *\nFROM {name}\nLIMIT 1000")
+        self._on_target_chosen(target)
+        self._console.query_table(table)
 
-    @Slot(str)
-    def _on_name_wanted(self, column: str) -> None:
+    @Slot(str, str)
+    def _on_name_wanted(self, column: str, _target: str) -> None:
         self.show_sql()
-        self._console.insert(_sql_name(column))
+        self._console.insert_name(column)
 
     @Slot(str, str)
     def _on_rows_of_file_wanted(self, column: str, value: str) -> None:
         self.viewer().add_filters([Filter(column, "=", value)])
 
-    @Slot(str)
-    def _on_export_wanted(self, table: str) -> None:
-        info = self._tables.get(table)
+    @Slot(str, str)
+    def _on_export_wanted(self, table: str, target: str) -> None:
+        info = self._targets.table(target, table)
         if info is not None:
-            whole = Choice("The whole table", ViewSpec(info.schema, table), info.rows, table)
-            self._ask_export([whole])
+            spec = ViewSpec(info.schema, table)
+            self._ask_export([Choice("The whole table", spec, info.rows, table, target)])
 
     # actions
 
@@ -345,28 +376,28 @@ class ResultsView(QWidget):
         """Return what can be exported of what is in front."""
         viewer = self.viewer()
         if viewer is self._console.viewer:
-            sql = self._console.sql_of_result()
+            sql, target = self._console.sql_of_result(), self._console.target_of_result
             rows = None if viewer.view is None or viewer.view.truncated else viewer.rows
-            return [Choice("The result of the query", sql, rows, "query")] if sql else []
-        name = str(viewer.property(_TABLE))
-        info = self._tables.get(name)
+            return [Choice("The result of the query", sql, rows, "query", target)] if sql else []
+        name, target = str(viewer.property(_TABLE)), str(viewer.property(_TARGET))
+        info = self._targets.table(target, name)
         if info is None:
             return []
-        choices = [Choice("The whole table", ViewSpec(info.schema, name), info.rows, name)]
-        shape = viewer.shape
+        choices = [Choice("The whole table", ViewSpec(info.schema, name), info.rows, name, target)]
+        shape, rows = viewer.shape, viewer.rows
         if shape.narrows or shape.sort:
             spec = spec_of(info.schema, name, shape)
-            choices.append(Choice("What is shown now, all columns", spec, viewer.rows, name))
+            choices.append(Choice("What is shown now, all columns", spec, rows, name, target))
         shown = tuple(viewer.shown_columns())
         if shown != tuple(one.name for one in info.columns):
             spec = spec_of(info.schema, name, shape, shown)
-            choices.insert(1, Choice("What is shown now, these columns", spec, viewer.rows, name))
+            choices.insert(1, Choice("What is shown now, these columns", spec, rows, name, target))
         return choices
 
     def _ask_export(self, choices: list[Choice]) -> None:
         if self._workspace is None:
             return
-        count = partial(count_rows, self._results, self._workspace.schema)
+        count = partial(count_rows, self._results, self._workspace.id)
         ExportDialog(
             self._results, self._tasks, self._workspace, choices, count, self.window()
         ).open()
@@ -476,6 +507,13 @@ class ResultsView(QWidget):
 
     def _connect(self, bridge: EventBridge) -> None:
         bridge.catalog_changed.connect(self._on_catalog_changed)
+        self._targets.changed.connect(self._on_targets_changed)
+        self._targets.answered.connect(self._on_target_answered)
+        self._targets.failed.connect(self._on_targets_failed)
+        self._console.target_chosen.connect(self._on_target_chosen)
+        # The row that was clicked goes away with it.
+        queued = Qt.ConnectionType.QueuedConnection
+        self._tree.retry_wanted.connect(self._targets.ask, queued)
         self._tree.open_wanted.connect(self.open_table)
         self._tree.query_wanted.connect(self._on_query_wanted)
         self._tree.export_wanted.connect(self._on_export_wanted)
@@ -488,11 +526,3 @@ class ResultsView(QWidget):
         self.inspector.file_wanted.connect(self.file_wanted)
         self.inspector.job_wanted.connect(self.job_wanted)
         self.inspector.rows_of_file_wanted.connect(self._on_rows_of_file_wanted)
-
-
-def _tables_of(results: ResultService, schema: str) -> list[TableInfo]:
-    return [one for one in results.reader.tables() if one.schema == schema]
-
-
-def _sql_name(name: str) -> str:
-    return quote(name) if needs_quotes(name) else name

@@ -2,7 +2,8 @@
 
 A statement that is refused or fails keeps its text; the sentence stands above the result and the place it
 is about is underlined. The result shows how many rows there are, and says when it holds only the first of
-them: an export runs the query again and takes them all.
+them: an export runs the query again and takes them all. Where tables are in several places, a query runs in
+the one that is chosen, and its result stays bound to it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtWidgets import (
+    QComboBox,
     QFrame,
     QHBoxLayout,
     QListWidget,
@@ -30,9 +32,10 @@ from casparian.domain.evidence import shown_text
 from casparian.ui import formats, icons, parts, theme
 from casparian.ui.problems import Banner
 from casparian.ui.sql_editor import SqlEditor
-from casparian.ui.sql_text import KnownTable, error_offset
+from casparian.ui.sql_text import KnownTable, error_offset, spelled
 from casparian.ui.table_model import tip
 from casparian.ui.table_viewer import Loaded, Shape, TableViewer, first_page
+from casparian.ui.targets import kind_of, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +44,13 @@ if TYPE_CHECKING:
 
     from casparian.catalog.reader import View
     from casparian.domain.evidence import Workspace
-    from casparian.domain.results import TableInfo
     from casparian.services.results import ResultService
     from casparian.state.records import HistoryEntry
+    from casparian.ui.targets import Listing
     from casparian.ui.tasks import Tasks
 
 _ENTRY = Qt.ItemDataRole.UserRole
+_FIRST_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,33 +62,39 @@ class Tools:
     history: QAction
 
 
-def run_query(results: ResultService, workspace: Workspace, sql: str, token: CancelToken) -> Loaded:
-    """Run a query and read its first rows; runs off the GUI thread."""
+def run_query(
+    results: ResultService, workspace: Workspace, target: str, sql: str, token: CancelToken
+) -> Loaded:
+    """Run a query in a target and read its first rows; runs off the GUI thread."""
     began = time.perf_counter()
-    view = results.query(workspace.id, sql, token)
+    view = results.query(workspace.id, sql, token, target)
     page = first_page(view, token)
     return Loaded(Shape(), view, view.count(token), page, time.perf_counter() - began)
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a result is from."""
+
+    workspace: Workspace
+    target: str
+    rows_kept: int
+
+
 def open_narrowed(
-    results: ResultService,
-    workspace: Workspace,
-    view: View,
-    rows_kept: int,
-    shape: Shape,
-    token: CancelToken,
+    results: ResultService, source: Source, view: View, shape: Shape, token: CancelToken
 ) -> View:
     """Run the query of a view again, narrowed and ordered; runs off the GUI thread."""
-    reader = results.reader
-    sql = reader.narrowed(
+    where = results.at(source.workspace.id, source.target)
+    sql = where.reader.narrowed(
         view.sql, view.columns, filters=shape.filters, search=shape.search, sort=shape.sort
     )
-    return reader.query(sql, workspace.schema, token, rows_kept)
+    return where.reader.query(sql, where.schema, token, source.rows_kept)
 
 
-def read_functions(results: ResultService) -> list[str]:
+def read_functions(results: ResultService, workspace: Workspace, target: str) -> list[str]:
     """Return the names of the functions that queries may call; runs off the GUI thread."""
-    return results.reader.functions()
+    return results.at(workspace.id, target).reader.functions()
 
 
 class SqlConsole(QWidget):
@@ -92,9 +102,11 @@ class SqlConsole(QWidget):
 
     Signals:
         running_changed: whether a query runs now.
+        target_chosen: the key of the target in which queries are to run from now on.
     """
 
     running_changed = Signal(bool)
+    target_chosen = Signal(str)
 
     def __init__(
         self,
@@ -111,13 +123,16 @@ class SqlConsole(QWidget):
         self._results, self._tasks, self._rows_kept = results, tasks, rows_kept
         self._workspace: Workspace | None = None
         self._token: CancelToken | None = None
-        self._functions: tuple[str, ...] = ()
-        self._tables: tuple[KnownTable, ...] = ()
+        self._listings: dict[str, Listing] = {}
+        self._target = ""
+        self._source: Source | None = None
+        self._functions: dict[str, tuple[str, ...]] = {}
         self._editor = SqlEditor()
         self._editor.setPlaceholderText(
             "SELECT …   Ctrl+Enter runs the selection, or everything; Ctrl+Space completes"
         )
         self._banner = Banner("sql_problem")
+        self._where = _target_choice()
         self._state = parts.Elided(name="sql_state", look="faint")
         self._busy = QProgressBar()
         self._history = _History()
@@ -128,6 +143,7 @@ class SqlConsole(QWidget):
         self._editor.run_requested.connect(self.run)
         self._editor.textChanged.connect(self._on_text_changed)
         self._history.chosen.connect(self.set_sql)
+        self._where.activated.connect(self._on_target_activated)
         self._render()
 
     # what others ask of it
@@ -156,21 +172,29 @@ class SqlConsole(QWidget):
         self._editor.mark_error(None)
         self._read_history()
 
-    def set_tables(self, tables: Sequence[TableInfo]) -> None:
-        """Say what completion may offer."""
-        self._tables = tuple(
-            KnownTable(one.name, tuple((each.name, each.type) for each in one.columns), one.schema)
-            for one in tables
-        )
-        self._editor.set_catalog(self._tables, self._functions)
-        if not self._functions:
-            self._tasks.run(
-                self,
-                partial(read_functions, self._results),
-                self._on_functions,
-                key="functions",
-                failed=self._on_functions_failed,
-            )
+    def show_targets(self, listings: Sequence[Listing], chosen: str) -> None:
+        """Say where queries may run, what is there, and where they run from now on."""
+        is_same = [one.target for one in listings] == [
+            one.target for one in self._listings.values()
+        ]
+        self._listings = {one.key: one for one in listings}
+        self._target = chosen if chosen in self._listings else ""
+        if not is_same:
+            self._fill_targets()
+        self._where.setCurrentIndex(max(self._where.findData(self._target), 0))
+        self._where.setToolTip(str(self._where.currentData(Qt.ItemDataRole.ToolTipRole) or ""))
+        self._where.setVisible(len(self._listings) > 1)
+        self._complete()
+
+    @property
+    def target(self) -> str:
+        """The key of where queries run; empty for the catalog."""
+        return self._target
+
+    @property
+    def target_of_result(self) -> str:
+        """The key of where the rows on screen are from."""
+        return self._source.target if self._source is not None else ""
 
     def set_sql(self, sql: str) -> None:
         """Put a query into the editor; what was there can be had back by undo."""
@@ -179,12 +203,25 @@ class SqlConsole(QWidget):
         cursor.insertText(sql)
         self._editor.setFocus()
 
+    def query_table(self, name: str) -> None:
+        """Put the query for the first rows of a table of the target into the editor."""
+        listing = self._listings.get(self._target)
+        spelling = listing.spelling if listing else None
+        info = next((one for one in listing.tables if one.name == name), None) if listing else None
+        if spelling is None or info is None:
+            self.set_sql(f"SELECT *\nFROM {spelled(name)}\nLIMIT {_FIRST_ROWS}")
+            return
+        self.set_sql(spelling.first_rows.format(table=spelling.table(info), rows=_FIRST_ROWS))
+
+    def insert_name(self, name: str) -> None:
+        """Put a column's name where the cursor stands."""
+        self._insert(self._spell(name))
+
     def say_problem(self, error: CasparianError) -> None:
         """Say what is the matter with the catalog."""
         self._banner.show_problem(error)
 
-    def insert(self, text: str) -> None:
-        """Put a name where the cursor stands."""
+    def _insert(self, text: str) -> None:
         self._editor.textCursor().insertText(text)
         self._editor.setFocus()
 
@@ -211,8 +248,8 @@ class SqlConsole(QWidget):
         self._token = CancelToken("The query")
         self._tasks.run(
             self,
-            partial(run_query, self._results, self._workspace, sql, self._token),
-            self._on_result,
+            partial(run_query, self._results, self._workspace, self._target, sql, self._token),
+            partial(self._on_result, Source(self._workspace, self._target, self._rows_kept)),
             key="run",
             failed=partial(self._on_failed, sql),
             token=self._token,
@@ -241,15 +278,13 @@ class SqlConsole(QWidget):
 
     # replies
 
-    def _on_result(self, loaded: Loaded) -> None:
+    def _on_result(self, source: Source, loaded: Loaded) -> None:
         self._token = None
-        if self._workspace is None:
-            return
-        truncated = loaded.view.truncated
-        opener = partial(
-            open_narrowed, self._results, self._workspace, loaded.view, self._rows_kept
-        )
-        self._viewer.show_loaded(loaded, opener, note=_cut_short(loaded) if truncated else "")
+        self._source = source
+        opener = partial(open_narrowed, self._results, source, loaded.view)
+        note = [_cut_short(loaded)] if loaded.view.truncated else []
+        note += [kind_of(source.target)] if len(self._listings) > 1 else []
+        self._viewer.show_loaded(loaded, opener, note=" · ".join(note))
         self._render()
         self._read_history()
 
@@ -268,12 +303,61 @@ class SqlConsole(QWidget):
         self._banner.clear()
         self._editor.mark_error(None)
 
-    def _on_functions(self, functions: list[str]) -> None:
-        self._functions = tuple(functions)
-        self._editor.set_catalog(self._tables, self._functions)
+    @Slot(int)
+    def _on_target_activated(self, at: int) -> None:
+        key = str(self._where.itemData(at) or "")
+        if key != self._target:
+            # What was said is not true of another target either.
+            self._on_text_changed()
+            self.target_chosen.emit(key)
 
-    def _on_functions_failed(self, _error: CasparianError) -> None:
-        """Completion does without functions; what keeps the catalog from being read is said elsewhere."""
+    def _fill_targets(self) -> None:
+        self._where.clear()
+        for at, one in enumerate(self._listings.values()):
+            title = title_of(one.target)
+            self._where.addItem(shown_text(title), one.key)
+            self._where.setItemData(at, tip(title), Qt.ItemDataRole.ToolTipRole)
+
+    # completion
+
+    def _complete(self) -> None:
+        """Offer what is in the target; its functions are read when it is first looked at."""
+        listing = self._listings.get(self._target)
+        if listing is None or self._workspace is None:
+            return
+        known = [
+            KnownTable(
+                one.name,
+                tuple((each.name, each.type) for each in one.columns),
+                one.schema,
+                listing.spelling.table(one) if listing.spelling else "",
+            )
+            for one in listing.tables
+        ]
+        functions = self._functions.get(self._target)
+        self._editor.set_catalog(known, functions or (), self._spell)
+        if functions is None and listing.spelling is not None and listing.problem is None:
+            self._functions[self._target] = ()
+            self._tasks.run(
+                self,
+                partial(read_functions, self._results, self._workspace, self._target),
+                partial(self._on_functions, self._target),
+                key=f"functions {self._target}",
+                failed=partial(self._on_functions_failed, self._target),
+                long=bool(self._target),
+            )
+
+    def _spell(self, name: str) -> str:
+        listing = self._listings.get(self._target)
+        return listing.spelling.name(name) if listing and listing.spelling else spelled(name)
+
+    def _on_functions(self, target: str, functions: list[str]) -> None:
+        self._functions[target] = tuple(functions)
+        self._complete()
+
+    def _on_functions_failed(self, target: str, _error: CasparianError) -> None:
+        """Completion does without functions; what keeps the target from answering is said elsewhere."""
+        self._functions.pop(target, None)
 
     def _read_history(self) -> None:
         if self._workspace is None or self._history.isHidden():
@@ -303,6 +387,7 @@ class SqlConsole(QWidget):
         bar.setContentsMargins(theme.GRID, theme.GRID // 2, theme.GRID, theme.GRID // 2)
         bar.setSpacing(theme.GRID // 2)
         bar.addWidget(parts.push_button(tools.run, look="primary"))
+        bar.addWidget(self._where)
         bar.addWidget(parts.action_button(tools.cancel))
         bar.addWidget(self._busy)
         bar.addWidget(self._state, 1)
@@ -337,6 +422,17 @@ class SqlConsole(QWidget):
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(split)
+
+
+def _target_choice() -> QComboBox:
+    choice = QComboBox()
+    choice.setObjectName("sql_target")
+    choice.setAccessibleName("Where the query runs")
+    choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    choice.setMinimumContentsLength(24)
+    choice.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
+    choice.hide()
+    return choice
 
 
 def _without_excerpt(error: CasparianError) -> CasparianError:

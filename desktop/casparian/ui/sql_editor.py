@@ -26,7 +26,6 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QListWidget, QPlainTextEdit, QTextEdit, QWidget
 from typing_extensions import override
 
-from casparian.duck import quote
 from casparian.ui import theme
 from casparian.ui.sql_text import (
     Completion,
@@ -35,12 +34,12 @@ from casparian.ui.sql_text import (
     Open,
     Suggestion,
     complete,
-    needs_quotes,
     scan,
+    spelled,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _COLOURS: dict[Kind, theme.Token] = {
     Kind.KEYWORD: "accent",
@@ -129,13 +128,19 @@ class SqlEditor(QPlainTextEdit):
         self._highlighter = SqlHighlighter(self.document())
         self._tables: tuple[KnownTable, ...] = ()
         self._functions: tuple[str, ...] = ()
+        self._spell: Callable[[str], str] = spelled
         self._error_at: int | None = None
         self._build_line_numbers()
         self._build_completion()
 
-    def set_catalog(self, tables: Sequence[KnownTable], functions: Sequence[str] = ()) -> None:
-        """Say what completion may offer."""
-        self._tables, self._functions = tuple(tables), tuple(functions)
+    def set_catalog(
+        self,
+        tables: Sequence[KnownTable],
+        functions: Sequence[str] = (),
+        spell: Callable[[str], str] = spelled,
+    ) -> None:
+        """Say what completion may offer, and how names are written."""
+        self._tables, self._functions, self._spell = tuple(tables), tuple(functions), spell
 
     def sql(self) -> str:
         """Return what is to be run: the selection, or else everything."""
@@ -304,8 +309,13 @@ class SqlEditor(QPlainTextEdit):
         end = self.textCursor().position()
         cursor = self._start_of_offer()
         cursor.setPosition(end, QTextCursor.MoveMode.KeepAnchor)
-        cursor.insertText(_inserted(offer.suggestions[row]))
+        cursor.insertText(self._inserted(offer.suggestions[row]))
         self.setTextCursor(cursor)
+
+    def _inserted(self, one: Suggestion) -> str:
+        if one.kind in {"column", "table"}:
+            return one.written or self._spell(one.name)
+        return f"{one.name}(" if one.kind == "function" else one.name
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -391,9 +401,3 @@ def _code_points(text: str, position: int) -> int:
 
 def _offer_line(one: Suggestion, width: int) -> str:
     return f"{one.name:<{width}}   {one.detail or one.kind}"
-
-
-def _inserted(one: Suggestion) -> str:
-    if one.kind in {"column", "table"}:
-        return quote(one.name) if needs_quotes(one.name) else one.name
-    return f"{one.name}(" if one.kind == "function" else one.name

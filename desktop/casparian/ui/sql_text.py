@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from casparian.duck import quote
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -168,6 +170,11 @@ def needs_quotes(name: str) -> bool:
     return not _PLAIN_NAME.fullmatch(name) or name in KEYWORDS
 
 
+def spelled(name: str) -> str:
+    """Return a name as it is written where nothing is known of the database that reads it."""
+    return quote(name) if needs_quotes(name) else name
+
+
 @dataclass(frozen=True, slots=True)
 class KnownTable:
     """A table that completion may offer."""
@@ -176,6 +183,8 @@ class KnownTable:
     columns: tuple[tuple[str, str], ...]
     """Name and type of each."""
     schema: str = "main"
+    written: str = ""
+    """As a query names it, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,8 @@ class Suggestion:
     """`column`, `table`, `function` or `keyword`."""
     detail: str = ""
     """The type of a column, the table it is of."""
+    written: str = ""
+    """What is put into the text, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +270,9 @@ def _offered(
         if owner in named:
             yield from _columns(named[owner])
         else:
-            yield from _tables(table for table in tables if table.schema.lower() == owner)
+            # Its schema is there already.
+            of_schema = (table for table in tables if table.schema.lower() == owner)
+            yield from (Suggestion(table.name, "table") for table in of_schema)
         return
     if _expects_table(before):
         yield from _tables(tables)
@@ -279,7 +292,7 @@ def _columns(table: KnownTable) -> Iterator[Suggestion]:
 
 
 def _tables(tables: Iterable[KnownTable]) -> Iterator[Suggestion]:
-    return (Suggestion(table.name, "table") for table in tables)
+    return (Suggestion(table.name, "table", written=table.written) for table in tables)
 
 
 def _expects_table(before: Sequence[Token]) -> bool:

@@ -223,11 +223,13 @@ class Refresh(QObject, Generic[T]):
         failed: Callable[[CasparianError], None],
         *,
         pause_ms: int = 250,
+        long: bool = False,
     ) -> None:
         """`ask` is called in the GUI thread and returns the work, so that it can take what is current."""
         super().__init__(owner)
         self._tasks, self._ask, self._done, self._failed = tasks, ask, done, failed
         self._in_flight = self._stale = False
+        self._long = long
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(pause_ms)
@@ -244,7 +246,14 @@ class Refresh(QObject, Generic[T]):
         """What is asked for is something else now: drop what is on its way."""
         self._in_flight, self._stale = True, False
         self._pause.stop()
-        self._tasks.run(self, self._ask(), self._on_done, key="refresh", failed=self._on_failed)
+        self._tasks.run(
+            self,
+            self._ask(),
+            self._on_done,
+            key="refresh",
+            failed=self._on_failed,
+            long=self._long,
+        )
 
     def _on_done(self, result: T) -> None:
         self._rest()

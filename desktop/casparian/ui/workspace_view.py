@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 
 from casparian.domain.jobs import JobState
 from casparian.domain.results import QUARANTINE_SUFFIX
-from casparian.ui import formats, parts, problems, theme
+from casparian.ui import formats, parts, problems, targets, theme
 from casparian.ui.actions import Action
 from casparian.ui.configuration_page import ConfigurationPage
 from casparian.ui.jobs_panel import JOB_COLUMNS, JobRow
@@ -70,7 +70,10 @@ TABLE_COLUMNS: tuple[Column[TableSummary], ...] = (
     ),
     Column("Columns", lambda one: formats.number(len(one.columns)), 72, right=True),
     Column("Parser", lambda one: f"{one.parser} {one.parser_version}", 96, faint=True),
+    Column("Where", lambda one: targets.where(one.sink), 144, faint=True),
 )  # fmt: skip
+_WHERE = len(TABLE_COLUMNS) - 1
+"""Shown only where a table is not in the catalog."""
 
 _AT_WORK = tuple(
     column for column in JOB_COLUMNS if column.title in {"State", "Parser", "Progress"}
@@ -93,7 +96,7 @@ class WorkspaceView(QWidget):
     Signals:
         workspace_wanted: a Workspace to open.
         workspaces_read: the list of workspaces, whenever it was read.
-        table_wanted: the name of a table to look into.
+        table_wanted: the name of a table to look into, and the target that it is in.
         jobs_wanted, problems_wanted, files_wanted: (status) the places that warnings lead to.
         configuration_wanted: the configuration is to be brought into sight.
         restart_wanted: a change of the configuration is to hold now.
@@ -101,7 +104,7 @@ class WorkspaceView(QWidget):
 
     workspace_wanted = Signal(object)
     workspaces_read = Signal(object)
-    table_wanted = Signal(str)
+    table_wanted = Signal(str, str)
     jobs_wanted = Signal()
     problems_wanted = Signal()
     files_wanted = Signal(str)
@@ -253,9 +256,11 @@ class WorkspaceView(QWidget):
 
     def _build_tables(self, actions: Actions) -> QWidget:
         self._tables: RecordModel[TableSummary] = RecordModel(
-            TABLE_COLUMNS, lambda one: one.name, self
+            TABLE_COLUMNS, lambda one: (one.name, one.sink), self
         )
         self._tables_view = RecordTable(self._tables, "ready_table", "Tables ready to query")
+        self._tables_view.setColumnHidden(_WHERE, True)  # noqa: FBT003  (Qt's own signature)
+        self._tables_view.horizontalHeader().moveSection(_WHERE, 1)
         self._tables_view.opened.connect(self._on_table_opened)
         self._open_table = actions.add(
             Action(
@@ -426,6 +431,8 @@ class WorkspaceView(QWidget):
         self._banner.clear()
         self._render_facts(board.overview)
         self._tables.replace(board.overview.tables)
+        elsewhere = any(one.sink for one in board.overview.tables)
+        self._tables_view.setColumnHidden(_WHERE, not elsewhere)
         self._tables_stack.setCurrentIndex(1 if board.overview.tables else 0)
         self._render_runs(board)
         self._render_warnings(board.overview)
@@ -478,9 +485,10 @@ class WorkspaceView(QWidget):
         for table in worst[:_SHOWN_QUARANTINES]:
             if table.quarantined:
                 text = f"{table.name}: {formats.count(table.quarantined, 'row')} in quarantine"
+                text += f", {targets.kind_of(table.sink)}" if table.sink else ""
                 line = parts.link_button(text, f"warning_{table.name}", "quarantine", "partial")
                 line.clicked.connect(
-                    partial(self.table_wanted.emit, f"{table.name}{QUARANTINE_SUFFIX}")
+                    partial(self.table_wanted.emit, f"{table.name}{QUARANTINE_SUFFIX}", table.sink)
                 )
                 lines.append(line)
         return lines
@@ -502,7 +510,7 @@ class WorkspaceView(QWidget):
 
     @Slot(object)
     def _on_table_opened(self, table: TableSummary) -> None:
-        self.table_wanted.emit(table.name)
+        self.table_wanted.emit(table.name, table.sink)
 
     @Slot(object)
     def _on_run_opened(self, _row: JobRow) -> None:
@@ -510,4 +518,4 @@ class WorkspaceView(QWidget):
 
     def _on_open_table(self) -> None:
         if (table := self._tables_view.current()) is not None:
-            self.table_wanted.emit(table.name)
+            self.table_wanted.emit(table.name, table.sink)

@@ -24,6 +24,7 @@ from casparian import __version__, parsers
 from casparian.api import Batch
 from casparian.domain.errors import CasparianError, EnvironmentProblem, ParserFault
 from casparian.worker import messages as wire
+from casparian.worker.parts import MAX_NOTES
 from casparian.worker.staging import Staging
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class _Worker:
                     self._rows += item.rows.num_rows if isinstance(item, Batch) else 1
                     file.add(item)
                 _check_unchanged(source, spec)
-            self.send(file.done())
+            self.send(file.done(context.notes))
         except ParserFault as error:
             file.discard()
             self.send(wire.FileFailed(spec.file_id, str(error)))
@@ -160,9 +161,12 @@ class _Context:
         self.name = spec.shown.rpartition("/")[2]
         self.size_bytes = spec.size_bytes
         self.done_bytes = 0
+        self.notes: list[str] = []
 
     def warn(self, message: str, offset: int | None = None) -> None:
         self._worker.send(wire.Warned(self.file_id, message[:2000], offset))
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(message[:2000])
 
     def progress(self, done_bytes: int) -> None:
         self.done_bytes = min(max(done_bytes, self.done_bytes), self.size_bytes)

@@ -31,6 +31,8 @@ class FileSpec(msgspec.Struct, frozen=True):
     source_hash: str
     size_bytes: int
     mtime_ns: int
+    root: bytes = b""
+    """The source that it belongs to, as it lies on this host; for the lineage in the staged files."""
 
 
 class Run(msgspec.Struct, tag_field="type", tag="run", frozen=True):

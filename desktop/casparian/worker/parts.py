@@ -33,7 +33,7 @@ from casparian.durable import sync_file
 from casparian.worker.messages import ColumnSpec, FileSpec, Part, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor, Future
     from pathlib import Path
 
@@ -45,6 +45,8 @@ ROW_GROUP_BYTES = 48 * 1024 * 1024
 """Rows with much text end their row group earlier, so that memory stays bounded."""
 RAW_BYTES = 8 * 1024
 """What is kept of a rejected record; its message says how much was cut."""
+MAX_NOTES = 20
+"""So many of a parser's notes on a file stand in the lineage."""
 
 _QUARANTINE_BATCH = 1_024
 _PLAIN_TEXT_SHARE = 0.7
@@ -74,6 +76,32 @@ class Count:
 
     accepted: int = 0
     quarantined: int = 0
+
+
+def file_facts(
+    spec: FileSpec, count: Count, read: int, notes: Sequence[str] = ()
+) -> dict[str, object]:
+    """What a Parquet file says of a file of evidence.
+
+    Args:
+        spec: the file; where it lay may be no text, which surrogate escapes hold without loss.
+        count: its rows in this table and in the quarantine beside it.
+        read: its rows in all tables; where a table's are not at hand, that shows.
+        notes: what the parser had to say of it.
+    """
+    return {
+        "file_id": spec.file_id,
+        "source_hash": spec.source_hash,
+        "path": spec.shown,
+        "source": spec.root.decode("utf-8", "surrogateescape"),
+        "absolute": spec.path.decode("utf-8", "surrogateescape"),
+        "size_bytes": spec.size_bytes,
+        "mtime_ns": spec.mtime_ns,
+        "accepted": count.accepted,
+        "quarantined": count.quarantined,
+        "read": read,
+        "notes": list(notes),
+    }
 
 
 class Lineage:
@@ -240,6 +268,8 @@ class PartWriter:
         self._file: pa.OSFile | None = None
         self._writer: pq.ParquetWriter | None = None
         self._files: list[dict[str, object]] = []
+        self.without_rows: list[dict[str, object]] = []
+        """Files of the run that gave no rows, and so have no part of their own that could say so."""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows; a row group is written once there are enough."""
@@ -256,18 +286,9 @@ class PartWriter:
         if self.pending_bytes >= ROW_GROUP_BYTES:
             self.flush()
 
-    def note(self, spec: FileSpec, count: Count) -> None:
+    def note(self, facts: dict[str, object]) -> None:
         """Say in the metadata that the file's rows are here."""
-        self._files.append(
-            {
-                "file_id": spec.file_id,
-                "source_hash": spec.source_hash,
-                "path": spec.shown,
-                "size_bytes": spec.size_bytes,
-                "accepted": count.accepted,
-                "quarantined": count.quarantined,
-            }
-        )
+        self._files.append(facts)
 
     def flush(self) -> None:
         """Write what is pending as a row group."""
@@ -378,6 +399,7 @@ class PartWriter:
                 "processed_at_us": run.processed_at_us,
                 "rows": self.rows,
                 "files": self._files,
+                "without_rows": self.without_rows,
             }
         )
 

@@ -32,6 +32,7 @@ from casparian.worker.parts import (
     QuarantineRows,
     Target,
     edge,
+    file_facts,
     from_rejected,
     from_violation,
 )
@@ -65,6 +66,7 @@ class Staging:
         """The types of each layout so far; they only ever widen."""
         self._shared: dict[Target, PartWriter] = {}
         self._finished: list[PartWriter] = []
+        self._without_rows: list[dict[str, object]] = []
         self._made = 0
         self._background = ThreadPoolExecutor(1, "encoding")
 
@@ -107,14 +109,21 @@ class Staging:
         """Take over the part of a file that is done."""
         self._finished.append(writer)
 
+    def mention(self, facts: dict[str, object]) -> None:
+        """Have a part say of a file that it gave no rows."""
+        self._without_rows.append(facts)
+
     def finish(self) -> list[Part]:
         """Complete the parts and sync them to disk.
 
         Raises:
             EnvironmentProblem: the disk is full or fails.
         """
+        writers = [*self._finished, *self._shared.values()]
+        if writers:
+            writers[0].without_rows = self._without_rows
         with edge("The staged output could not be completed"):
-            parts = [one.complete() for one in (*self._finished, *self._shared.values())]
+            parts = [one.complete() for one in writers]
             sync_folder(self.folder)
         self._background.shutdown()
         return parts
@@ -168,8 +177,8 @@ class FileStaging:
             else:
                 self._check(self._fixed(item.output), item.rows, item.positions, item.raw)
 
-    def done(self) -> FileDone:
-        """End the file: its rows count from now on.
+    def done(self, notes: Sequence[str] = ()) -> FileDone:
+        """End the file: its rows count from now on. `notes` is what the parser had to say of it.
 
         Raises:
             ParserFault: rows came without a layout.
@@ -180,7 +189,7 @@ class FileStaging:
                 self._settle(output, following)
             for target, rows in self._rejected.items():
                 self._put(target, rows.take(self._lineage))
-            self._hand_over()
+            self._hand_over(notes)
         for output in self._staging.contracts:
             self._count(self._fixed(output))
         self._staging.layouts.update(self._widened)
@@ -206,7 +215,7 @@ class FileStaging:
         self._following.clear()
         self._own = None
 
-    def _hand_over(self) -> None:
+    def _hand_over(self, notes: Sequence[str]) -> None:
         """Give the file's rows to the run."""
         if self._own is None:
             for target, batch in self._held:
@@ -218,7 +227,9 @@ class FileStaging:
                 writer.wait()
                 self._staging.keep(writer)
         for writer in writers:
-            writer.note(self._spec, self._count(writer.target))
+            writer.note(file_facts(self._spec, self._count(writer.target), self._read, notes))
+        if not writers:
+            self._staging.mention(file_facts(self._spec, Count(), self._read, notes))
 
     def _fixed(self, output: str) -> Target:
         return Target(output, "", self._staging.contracts[output].columns)
