@@ -336,14 +336,21 @@ class JobRepository:
         return [(at, message) for at, message in self._c.execute(query)]
 
 
-def _for_host(host: Any, now: Any) -> tuple[sa.ColumnElement[bool], ...]:
-    """What holds for a queued job that a host may have."""
-    refused = sa.exists().where(
-        job_refusals.c.job_id == jobs.c.id,
-        job_refusals.c.host == host,
-        job_refusals.c.until > now,
+def _refused(host: Any, now: Any) -> sa.ColumnElement[bool]:
+    """Whether a host keeps away from a job for now."""
+    of_host = job_refusals.c.host == host
+    return sa.exists().where(
+        job_refusals.c.job_id == jobs.c.id, of_host, job_refusals.c.until > now
     )
-    return (jobs.c.state == JobState.QUEUED, jobs.c.cancel_asked == sa.false(), ~refused)
+
+
+def _for_host(host: str, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds for a queued job that a host may have."""
+    return (
+        jobs.c.state == JobState.QUEUED,
+        jobs.c.cancel_asked == sa.false(),
+        ~_refused(host, now),
+    )
 
 
 def _locked(query: sa.Select[Any]) -> sa.Select[Any]:
@@ -390,8 +397,10 @@ def _claim() -> sa.Executable:
     query = (
         sa.select(jobs.c.id)
         .where(
-            *_for_host(host, now),
+            jobs.c.state == JobState.QUEUED,
+            jobs.c.cancel_asked == sa.false(),
             jobs.c.not_before.is_(None) | (jobs.c.not_before <= now),
+            ~_refused(host, now),
         )
         .order_by(jobs.c.priority, jobs.c.id)
         .limit(1)
