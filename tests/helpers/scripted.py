@@ -266,6 +266,7 @@ def _jobs(uow: UnitOfWork, told: Told) -> None:
     told.note("evidence", uow.jobs.evidence(three, "host \U0001f4a9"))
     told.note("its own path", uow.jobs.evidence(three))
     told.note("known", uow.jobs.known(["job-1", "nobody", *(f"x{n}" for n in range(1200))]))
+    told.note("ended", uow.jobs.ended([f"job-{n}" for n in range(1200)]))
 
 
 def a_materialization(number: int, **values: Any) -> Materialization:
@@ -356,6 +357,9 @@ def _changes(uow: UnitOfWork, told: Told) -> None:
     uow.outputs.supersede_rows("", [], NOW)
     uow.outputs.supersede_materializations(["m8"], LATEST)
     told.note("left", [one.id for one in uow.outputs.materializations("w1")])
+    told.note("superseded", uow.outputs.superseded())
+    uow.outputs.purged(["o1"])
+    told.note("purged", uow.outputs.superseded())
 
 
 SORTS = ("path", "size", "kind", "modified", "status", "accepted", "quarantined")
@@ -391,7 +395,8 @@ def _look(uow: UnitOfWork, told: Told, when: str) -> None:
     e, j, o = uow.evidence, uow.jobs, uow.outputs
     answers = {
         "workspaces": e.workspaces(archived=False) + e.workspaces(archived=True),
-        "sources": e.sources("w1"),
+        "sources": e.sources("w1") + e.sources("w1", removed=True),
+        "placed": sorted(e.placed("w1")),
         "scans": e.last_scans("w1"),
         "skips": e.skips("w1"),
         "files": list(e.files("w1")),

@@ -321,7 +321,7 @@ def test_workspaces_come_back_by_their_folders(hostile_services, case, run, afre
     attached = services.attacher.attach()
 
     assert attached.workspaces == ("case_two",)
-    assert "these workspaces are made: case_two" in attached.text
+    assert "Workspaces made for it: case_two." in attached.text
     names = [one.name for one in services.workspaces.list()]
     assert names == ["case_two", DEFAULT_WORKSPACE]
     made = services.workspaces.by_name("case_two")
@@ -468,6 +468,27 @@ def test_what_is_left_alone_outlives_the_next_start(hostile_services, case, run,
 
     assert parquet(services) == files
     assert services.purger.impact(PurgeScope()).unknown.files == 2
+
+
+def test_a_new_store_on_a_server_learns_the_same(hostile_services, case, run, settings, postgres):
+    folder = case(**EVIDENCE)
+    run(hostile_services, folder)
+    before, read = shown(hostile_services), counts(hostile_services)
+    hostile_services.close()
+    moved = dataclasses.replace(settings, profile="enterprise", state_store=postgres.text)
+    services = open_services(moved, worker_command=hostile.WORKER)
+    rules, workspace = services.rules, services.workspaces.default()
+    rules.save(workspace.id, rules.new("*.hostile", hostile.NAME))
+
+    services.attacher.attach()
+
+    assert shown(services) == before
+    assert run(services, folder).jobs == ()
+    assert counts(services) == read
+    assert services.purger.purge(PurgeScope()).current.files == 0
+    assert services.purger.purge(PurgeScope(everything=True)).current.files > 0
+    assert parquet(services) == []
+    services.close()
 
 
 def test_the_real_evidence_comes_back_whole(services, evidence, run, settings):

@@ -64,7 +64,7 @@ def test_what_was_replaced_goes_and_what_counts_stays(hostile_services, replaced
 
     assert done == told
     assert (done.superseded.files, done.strays.files, done.current.files) == (2, 0, 0)
-    assert "2 files" in done.text
+    assert "newer rows have replaced theirs: 2 files (" in done.text
     assert parquet(hostile_services) == sorted(set(before) - set(old))
     assert texts(hostile_services) == ["three", "two"]
     assert outputs(hostile_services).ok
@@ -177,7 +177,7 @@ def test_what_jobs_left_behind_goes_and_what_another_store_made_stays(hostile_se
     done = hostile_services.purger.purge(PurgeScope())
 
     assert (done.strays.files, done.unknown.files) == (1, 1)
-    assert "are of jobs that this store does not know, and stay" in done.text
+    assert "Kept, since this store does not know their jobs: 1 file (" in done.text
     assert parquet(hostile_services) == sorted([path, path.replace(committed.name, foreign.name)])
 
 

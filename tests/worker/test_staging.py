@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -277,6 +278,33 @@ def test_the_metadata_tells_what_a_lost_state_store_would_need(fixed):
         ("file-1", "hash-1", "e/1.log", 1, 0),
     ]
     assert fixed.lineage(quarantine)["quarantine"] is True
+
+
+def test_the_metadata_tells_where_each_file_lay_and_what_was_said_of_it(tmp_path):
+    stage = Stage(tmp_path / "s", Fixed(), files=3)
+    lay = msgspec.structs.replace(stage.specs[0], root=b"/e", path=b"/e/\xff.log", mtime_ns=7)
+    for spec, items, notes in [
+        (lay, [batch(("1", "a"), ("x", "b"))], ["cut short"]),
+        (stage.specs[1], [], ["no header"]),
+        (stage.specs[2], [batch(("3", "c"))], []),
+    ]:
+        with stage.staging.file(spec) as file:
+            for item in items:
+                file.add(item)
+            file.done(notes)
+    known = [stage.lineage(one) for one in stage.staging.finish()]
+    rows = next(one for one in known if not one["quarantine"])
+    names = ("source", "absolute", "mtime_ns", "read", "notes")
+    assert [rows["files"][0][name] for name in names] == [
+        "/e",
+        "/e/\udcff.log",
+        7,
+        2,
+        ["cut short"],
+    ]
+    # A file without rows has no part of its own: one of the others speaks of it.
+    [quiet] = [one for said in known for one in said["without_rows"]]
+    assert (quiet["file_id"], quiet["read"], quiet["notes"]) == ("file-1", 0, ["no header"])
 
 
 def test_duckdb_reads_a_part_as_it_was_meant(fixed):

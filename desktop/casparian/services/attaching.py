@@ -93,22 +93,27 @@ class Attachment:
         told = []
         if self.files:
             told.append(
-                f"{self.files:,} Parquet files of {self.jobs:,} jobs are put back on record: "
-                f"{self.rows:,} rows and {self.quarantined:,} in quarantine, in {self.tables:,} tables, "
-                f"read from {self.evidence:,} files of evidence."
+                f"{_count(self.files, 'Parquet file')} of {_count(self.jobs, 'job')} come back on "
+                f"record: {_count(self.rows, 'row')} and {self.quarantined:,} in quarantine, in "
+                f"{_count(self.tables, 'table')}, read from {_count(self.evidence, 'file')} of "
+                "evidence."
             )
         else:
             told.append("There is nothing to attach.")
         if self.workspaces:
-            told.append(f"For them these workspaces are made: {', '.join(self.workspaces)}.")
+            told.append(f"Workspaces made for it: {', '.join(self.workspaces)}.")
         if self.superseded:
             told.append(
-                f"The rows of {self.superseded:,} of the files were replaced by newer ones; "
+                f"Of the Parquet files {self.superseded:,} hold rows that newer ones have replaced: "
                 "they are not shown, and can be purged."
             )
         if self.left_alone:
-            told.append(f"{len(self.left_alone):,} other files are left alone.")
+            told.append(f"{_count(len(self.left_alone), 'other file')} left alone.")
         return " ".join(told)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 class Attacher:

@@ -58,7 +58,7 @@ class Amount:
     @override
     def __str__(self) -> str:
         """As it stands in sentences."""
-        return f"{self.files:,} {_plural('file', self.files)} ({self.size_bytes:,} bytes)"
+        return f"{self.files:,} file{'' if self.files == 1 else 's'} ({self.size_bytes:,} bytes)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +89,22 @@ class Purge:
         told = []
         if self.current.files:
             told.append(
-                f"{self.rows:,} rows in {self.current} leave their tables and the disk; "
-                "a run reads their evidence again."
+                f"Deleted with all their rows ({self.rows:,}): {self.current}. "
+                "The rows leave their tables; a run reads the evidence again."
             )
         if self.superseded.files:
-            told.append(f"{self.superseded} with rows that newer ones have replaced are deleted.")
+            told.append(f"Deleted, since newer rows have replaced theirs: {self.superseded}.")
         if self.strays.files:
-            told.append(f"{self.strays} that jobs left behind are deleted.")
+            told.append(f"Deleted, since jobs left them behind: {self.strays}.")
         if not told:
             told.append("There is nothing to purge.")
         if self.unknown.files:
             told.append(
-                f"{self.unknown} are of jobs that this store does not know, and stay; "
-                "they can be attached."
+                f"Kept, since this store does not know their jobs: {self.unknown}. "
+                "They can be attached."
             )
         if self.held:
-            told.append(f"{self.held:,} of the files are in use, and stay until the next purge.")
+            told.append(f"In use, and kept until the next purge: {self.held:,}.")
         return " ".join(told)
 
 
@@ -266,7 +266,3 @@ def _done(uow: UnitOfWork, case: Workspace, table: str) -> list[Materialization]
                 "Purge everything of the workspace",
             )
     return done + beside
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else f"{word}s"
