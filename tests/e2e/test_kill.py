@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -87,12 +88,24 @@ def test_a_kill_before_any_step_leaves_nothing_half_done(tmp_path, kind):
         assert not any((home / "staging").iterdir()), folder.name
 
 
+EVERY_KIND = [
+    (scheme, kind)
+    for scheme in ("duckdb", "postgres")
+    for kind in ("new", "changed", "done already")
+]
+"""All of them take minutes: CASPARIAN_TEST_EVERY_KILL asks for them, else there is one of each database."""
+KINDS = (
+    EVERY_KIND
+    if os.environ.get("CASPARIAN_TEST_EVERY_KILL")
+    else [("duckdb", "changed"), ("postgres", "new")]
+)
+
+
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is forked for each kill")
-@pytest.mark.parametrize("kind", ["new", "changed", "done already"])
-@pytest.mark.parametrize("scheme", ["duckdb", "postgres"])
+@pytest.mark.parametrize(("scheme", "kind"), KINDS)
 def test_a_kill_before_any_step_leaves_every_row_in_a_database_exactly_once(
-    tmp_path, kind, scheme, request
+    tmp_path, scheme, kind, request
 ):
     lay(tmp_path, kind)
     if scheme == "duckdb":
