@@ -29,6 +29,7 @@ ALL = [
     "libdbus-1.so.3",
     "libfontconfig.so.1",
     "libxkbcommon.so.0",
+    "libltdl.so.7",
     "libxcb-cursor.so.0",
     "libxcb-icccm.so.4",
     "libxcb-keysyms.so.1",
@@ -160,7 +161,7 @@ def test_missing_libraries_are_installed_as_root(checkout: Checkout) -> None:
 
 
 def test_a_screen_needs_more_libraries(checkout: Checkout) -> None:
-    checkout.has_libraries(*ALL[:6])
+    checkout.has_libraries(*ALL[:7])
     checkout.run("run", DISPLAY=":0")
 
     assert checkout.done()[1] == (
