@@ -72,7 +72,7 @@ def main() -> None:
 def to_postgres(rows: pa.Table, staged: tuple[Path, ...], inserts: int, rounds: int) -> None:
     """Deliver to a real server: a new table, and once more in place of what is there."""
     with running() as server, server.database() as address:
-        uri = postgres._uri(address, 5)
+        uri = postgres.uri(address, 5)
         sink = PostgresSink(address)
 
         def clean() -> None:
