@@ -16,7 +16,7 @@ from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProb
 if TYPE_CHECKING:
     from casparian.domain.addresses import Address
 
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 4
 
 
 @dataclass(frozen=True, slots=True)

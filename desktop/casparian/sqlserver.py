@@ -15,7 +15,7 @@ from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProb
 if TYPE_CHECKING:
     from casparian.domain.addresses import Address
 
-LOGIN_S = 5
+LOGIN_S = 4
 
 OPTIONS = frozenset(
     {
