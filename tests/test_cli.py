@@ -229,3 +229,15 @@ def test_the_program_starts_as_a_module_and_a_closed_pipe_is_no_error(ran, tmp_p
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith("log")
+
+
+def test_the_common_options_may_stand_behind_an_act():
+    from casparian import cli
+
+    for arguments in (
+        ["--json", "route", "list"],
+        ["route", "--json", "list"],
+        ["route", "list", "--json"],
+    ):
+        assert cli.parse(arguments).options.json is True
+    assert str(cli.parse(["config", "test", "--home", "/h"]).home) == "/h"

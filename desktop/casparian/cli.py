@@ -447,7 +447,7 @@ def _verb_parser() -> argparse.ArgumentParser:
         one.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     catalog = verb("catalog", "look after the query catalog")
     catalog.add_argument("act", choices=("rebuild",))
-    cli_setup.add_verbs(verb)
+    cli_setup.add_verbs(verb, _common(of_verb=True))
     return parser
 
 

@@ -272,28 +272,36 @@ VERBS: dict[str, Callable[[Settings, argparse.Namespace, CancelToken], int]] = {
 }
 
 
-def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
+def add_verbs(
+    verb: Callable[[str, str], argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
     """Add the verbs of this module to the command line's."""
     config = verb("config", "show, test and change where state and outputs live")
     acts = config.add_subparsers(dest="act")
     config.set_defaults(act="show")
-    acts.add_parser("show", help="where each role lives, and whether it can be reached")
-    profile = acts.add_parser("profile", help="choose a row of the configuration matrix")
+    acts.add_parser(
+        "show", parents=[common], help="where each role lives, and whether it can be reached"
+    )
+    profile = acts.add_parser(
+        "profile", parents=[common], help="choose a row of the configuration matrix"
+    )
     profile.add_argument("profile", choices=("local", "enterprise", "hybrid"))
     profile.add_argument("--state", default="", metavar="ADDRESS", help="where state is to live")
     profile.add_argument("--sink", default="", metavar="ADDRESS", help="where outputs are to go")
     _add_yes(profile)
-    test = acts.add_parser("test", help="say in one sentence what is wrong with a connection")
+    test = acts.add_parser(
+        "test", parents=[common], help="say in one sentence what is wrong with a connection"
+    )
     test.add_argument("address", nargs="?", default="", metavar="ADDRESS")
     test.add_argument("--state", action="store_true", help="as a state store, not as a sink")
-    password = acts.add_parser("password", help="put a password into the keyring")
+    password = acts.add_parser("password", parents=[common], help="put a password into the keyring")
     password.add_argument("address", metavar="ADDRESS")
 
     route = verb("route", "send outputs of parsers to other sinks than the default one")
     acts = route.add_subparsers(dest="act")
     route.set_defaults(act="list")
-    acts.add_parser("list", help="where every output goes")
-    put = acts.add_parser("set", help="send an output somewhere")
+    acts.add_parser("list", parents=[common], help="where every output goes")
+    put = acts.add_parser("set", parents=[common], help="send an output somewhere")
     put.add_argument("output", metavar="PARSER[.OUTPUT]")
     put.add_argument("sink", metavar="ADDRESS")
     put.add_argument(
@@ -302,36 +310,42 @@ def add_verbs(verb: Callable[[str, str], argparse.ArgumentParser]) -> None:
         default="replace",
         help="what happens to rows of the same content that are there (default: replace)",
     )
-    remove = acts.add_parser("remove", help="let an output go where the others go")
+    remove = acts.add_parser(
+        "remove", parents=[common], help="let an output go where the others go"
+    )
     remove.add_argument("output", metavar="PARSER[.OUTPUT]")
 
     sources = verb("sources", "list sources, and say where they lie on other hosts")
     acts = sources.add_subparsers(dest="act")
     sources.set_defaults(act="list")
-    acts.add_parser("list", help="sources, and where they lie on which host")
-    mapped = acts.add_parser("map", help="say where a source lies on a host")
+    acts.add_parser("list", parents=[common], help="sources, and where they lie on which host")
+    mapped = acts.add_parser("map", parents=[common], help="say where a source lies on a host")
     mapped.add_argument("source", metavar="SOURCE", help="its path as listed")
     mapped.add_argument("path", metavar="PATH", help="where it lies there")
     mapped.add_argument("--host", default="", help="default: this one")
 
     state = verb("state", "copy the control plane elsewhere, or start it afresh")
     acts = state.add_subparsers(dest="act", required=True)
-    copy = acts.add_parser("copy", help="copy it to another place, compared row by row")
+    copy = acts.add_parser(
+        "copy", parents=[common], help="copy it to another place, compared row by row"
+    )
     copy.add_argument("--to", required=True, metavar="ADDRESS")
-    reset = acts.add_parser("reset", help="move it aside, dated; outputs stay")
+    reset = acts.add_parser("reset", parents=[common], help="move it aside, dated; outputs stay")
     for one in (copy, reset):
         _add_yes(one)
 
     outputs = verb("outputs", "delete what counts no longer, or put outputs back on record")
     acts = outputs.add_subparsers(dest="act", required=True)
     purge = acts.add_parser(
-        "purge", help="delete Parquet files whose rows newer ones have replaced"
+        "purge", parents=[common], help="delete Parquet files whose rows newer ones have replaced"
     )
     purge.add_argument("--table", default="", help="of one table only")
     purge.add_argument(
         "--everything", action="store_true", help="also those that count; a run makes them again"
     )
-    attach = acts.add_parser("attach", help="put Parquet files on record that the store lacks")
+    attach = acts.add_parser(
+        "attach", parents=[common], help="put Parquet files on record that the store lacks"
+    )
     for one in (purge, attach):
         _add_yes(one)
 
