@@ -55,4 +55,9 @@ def _sources(module: ModuleType | None) -> list[bytes]:
         waiting.extend(
             sys.modules.get(name) for name in names if name.startswith(f"{parsers.__name__}.")
         )
-    return [Path(inspect.getfile(found[name])).read_bytes() for name in sorted(found)]
+    return [_source_file(found[name]).read_bytes() for name in sorted(found)]
+
+
+def _source_file(module: ModuleType) -> Path:
+    """Where a module's source lies. A frozen program runs its own copy and has the source beside it."""
+    return Path(inspect.getfile(module)).with_suffix(".py")
