@@ -395,6 +395,13 @@ def _window_parser() -> argparse.ArgumentParser:
         parents=[_common(of_verb=False)],
     )
     parser.add_argument("--version", action="version", version=f"Casparian Flow {__version__}")
+    parser.add_argument(
+        "--self-test",
+        nargs="?",
+        const="",
+        metavar="PICTURE",
+        help="check that this copy of the program works here; keep a picture of its window",
+    )
     parser.add_argument("paths", nargs="*", metavar="PATH", help="evidence to open the window with")
     return parser
 

@@ -95,6 +95,22 @@ def test_the_first_start_begins_with_a_welcome(start, tmp_path):
     assert (home / "config.toml").exists()
 
 
+def test_the_welcome_offers_the_sample_case(start, tmp_path):
+    code = FIRST.replace("window.close)", "check)").replace(
+        "MainWindow.show = show",
+        "def check():\n"
+        "    took.ended.connect(lambda report: (print(sum(one.found for one in report.scans)), "
+        "held.close()))\n"
+        "MainWindow.show = show",
+    )
+    code = code.replace(
+        "    shown(window)\n",
+        "    global took, held\n    took, held = window.intake, window\n    shown(window)\n",
+    )
+    ended = start(code, tmp_path / "home", "sample")
+    assert (ended.stdout.split(), ended.returncode) == (["welcome", "window", "9"], 0), ended.stderr
+
+
 def test_a_start_that_nobody_watches_needs_no_welcome(start, tmp_path, monkeypatch):
     monkeypatch.setenv("CASPARIAN_NO_WELCOME", "1")
     ended = start(FIRST, tmp_path / "home", "start")

@@ -1,10 +1,13 @@
+import logging
 import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLabel, QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QApplication, QDialog, QLabel, QPlainTextEdit, QPushButton, QWidget
 
 from casparian.domain.errors import Cancelled, EnvironmentProblem, UserProblem
 from casparian.ui import problems
@@ -55,6 +58,45 @@ def test_a_bug_can_be_reported_with_one_click(host, caplog):
     assert "Python 3." in report
     assert "test_problems.py" in report
     dialog.close()
+
+
+def test_a_report_has_the_last_of_the_log_and_not_whose_folder_it_is(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    handler = RotatingFileHandler(tmp_path / "window.log", encoding="utf-8")
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        for number in range(80):
+            root.warning("line %d of %s", number, tmp_path)
+        text = problems.report(ZeroDivisionError())
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+    assert "line 79 of ~" in text
+    assert "line 29 of" not in text
+    assert str(tmp_path) not in text
+
+
+def test_a_report_can_be_saved(host, tmp_path):
+    dialog = problems.show(ZeroDivisionError("by nothing"), host)
+    dialog._on_chosen(str(tmp_path / "report.txt"))
+    assert "by nothing" in (tmp_path / "report.txt").read_text("utf-8")
+    dialog._on_chosen(str(tmp_path / "nowhere" / "report.txt"))
+    assert any("Could not save the report" in texts(one) for one in dialog.findChildren(QDialog))
+    dialog.close()
+
+
+def test_a_crash_on_top_of_a_crash_is_only_logged(host, qtbot, caplog):
+    undo = problems.install_excepthook(lambda: host)
+    try:
+        for _ in range(3):
+            sys.excepthook(ZeroDivisionError, ZeroDivisionError(), None)
+    finally:
+        undo()
+    shown = [one for one in QApplication.topLevelWidgets() if isinstance(one, problems.CrashDialog)]
+    assert len(shown) == 1
+    assert caplog.text.count("another bug") == 2
+    shown[0].close()
 
 
 def test_every_dialog_closes_on_esc(host, qtbot):

@@ -10,19 +10,24 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import sys
+from collections import deque
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, cast
 
 import qasync  # type: ignore[import-untyped]  # it ships no types
-from PySide6.QtCore import QEvent, QMessageLogContext, QtMsgType, qInstallMessageHandler
+from PySide6.QtCore import QEvent, QMessageLogContext, QTimer, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication, QDialog
 
+from casparian import assets
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem
+from casparian.durable import SHARE_WARNING, network_share
 from casparian.settings import is_new, load
 from casparian.ui import icons, problems, theme
 from casparian.ui.bridge import EventBridge
+from casparian.ui.instance import Instance
 from casparian.ui.main_window import MainWindow
 from casparian.ui.profile_dialog import NoStoreDialog
 from casparian.ui.tasks import PoolExecutor, Tasks
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from PySide6.QtCore import QObject
     from PySide6.QtWidgets import QWidget
 
+    from casparian.bootstrap import Services
     from casparian.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -42,9 +48,12 @@ logger = logging.getLogger(__name__)
 SHORT_THREADS = 4
 LONG_THREADS = 4
 POOL_DEADLINE_S = 20.0
+SIGNAL_PULSE_MS = 500
 RESTART, AGAIN = -1, -2
 """Instead of an exit code: the window is to be opened anew, or could not be opened and is tried again."""
 
+_UNSEEN = ("offscreen", "minimal")
+"""Platforms of Qt on which nobody would see a dialog."""
 _LEVELS = {
     QtMsgType.QtDebugMsg: logging.DEBUG,
     QtMsgType.QtInfoMsg: logging.INFO,
@@ -62,25 +71,69 @@ def main(home: Path | None, workspace: str, paths: Sequence[bytes]) -> int:
         workspace: the name of the workspace to open; empty for the last one.
         paths: evidence to take in at once.
     """
+    if sys.platform == "linux" and not has_screen():
+        return _no_window(
+            EnvironmentProblem(
+                "There is no screen to open a window on",
+                "neither DISPLAY nor WAYLAND_DISPLAY is set",
+                "Work without a window: casparian run PATH...",
+            )
+        )
     try:
         is_first = is_new(home) and not paths and VARIABLE not in os.environ
         settings = load(home, writes=not is_first)
+        instance = Instance(settings.home)
+        if not instance.take():
+            instance.hand_over(workspace, [os.path.abspath(one) for one in paths])  # noqa: PTH100  (bytes)
+            return 0
     except CasparianError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
+        return _no_window(error)
     _log_to_file(settings.logs_dir / "window.log")
-    return run(settings, paths, workspace, is_first=is_first)
+    if share := network_share(settings.home):
+        line = f"{settings.home} is on a network share ({share}): {SHARE_WARNING}"
+        logger.warning(line)
+        sys.stderr.write(f"{line}\n")
+    try:
+        return run(settings, paths, workspace, instance=instance, is_first=is_first)
+    finally:
+        instance.close()
+
+
+def has_screen() -> bool:
+    """Whether something says where a window could be shown; that it can be reached is not known yet."""
+    return any(os.environ.get(one) for one in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+
+
+def _no_window(error: CasparianError) -> int:
+    """Say why no window opens: on stderr, and in a dialog for the one who double-clicked."""
+    sys.stderr.write(f"{error}\n")
+    if sys.platform != "linux" or has_screen():
+        qInstallMessageHandler(log_qt)
+        app = make_application("system")
+        if app.platformName() not in _UNSEEN:
+            theme.apply(app, "system")
+            dialog = problems.show(error)
+            if dialog is not None:
+                dialog.exec()
+    return error.exit_code
 
 
 def run(
-    settings: Settings, paths: Sequence[bytes], workspace: str = "", *, is_first: bool = False
+    settings: Settings,
+    paths: Sequence[bytes],
+    workspace: str = "",
+    *,
+    instance: Instance | None = None,
+    is_first: bool = False,
 ) -> int:
     """Show the window, take in `paths`, and return the exit code once the user closed it.
+
+    What later starts hand to `instance` is taken in as well.
 
     The first start begins with a welcome; it ends here if the user wants no more of it. A restart
     closes everything and opens it anew, with the settings as they are then.
     """
-    qInstallMessageHandler(_log_qt)
+    qInstallMessageHandler(log_qt)
     app = make_application(cast("theme.Mode", settings.theme))
     # Qt's own way posts an event that would end the next window too.
     app.setQuitOnLastWindowClosed(False)
@@ -89,11 +142,14 @@ def run(
     asyncio.set_event_loop(loop)
     undo = problems.install_excepthook(_active_window)
     try:
-        if is_first and not _welcome(app, loop, settings):
-            return 0
         if is_first:
+            welcomed, wants_sample = _welcome(app, loop, settings)
+            if not welcomed:
+                return 0
             settings = load(settings.home)
-        return _until_closed(app, loop, settings, paths, workspace)
+            if wants_sample:
+                paths = [os.fsencode(assets.folder("sample"))]
+        return _until_closed(app, loop, settings, paths, workspace, instance)
     except CasparianError as error:
         dialog = problems.show(error)
         if dialog is not None:
@@ -106,11 +162,14 @@ def run(
         loop.close()
 
 
-def _welcome(app: QApplication, loop: qasync.QEventLoop, settings: Settings) -> bool:
-    """Say hello and ask for the profile; return whether to go on."""
+def _welcome(app: QApplication, loop: qasync.QEventLoop, settings: Settings) -> tuple[bool, bool]:
+    """Say hello and ask for the profile; return whether to go on, and whether with the sample case."""
     theme.apply(app, cast("theme.Mode", settings.theme))
     with _few_tasks(loop) as tasks:
-        return _asked(loop, WelcomeDialog(settings, tasks))
+        dialog = WelcomeDialog(settings, tasks)
+        answers: list[bool] = []  # the dialog is gone afterwards
+        dialog.finished.connect(lambda _: answers.append(dialog.wants_sample))
+        return _asked(loop, dialog), bool(answers) and answers[0]
 
 
 def _until_closed(
@@ -119,8 +178,9 @@ def _until_closed(
     settings: Settings,
     paths: Sequence[bytes],
     workspace: str,
+    instance: Instance | None,
 ) -> int:
-    while (ended := _opened(app, loop, settings, paths, workspace)) in {RESTART, AGAIN}:
+    while (ended := _opened(app, loop, settings, paths, workspace, instance)) in {RESTART, AGAIN}:
         settings = load(settings.home)
         if ended == RESTART:
             paths, workspace = (), ""
@@ -133,10 +193,11 @@ def _opened(
     settings: Settings,
     paths: Sequence[bytes],
     workspace: str,
+    instance: Instance | None,
 ) -> int:
     """Open the window; where the state store cannot be used, ask what to do about it."""
     try:
-        return _run(app, loop, settings, paths, workspace)
+        return _run(app, loop, settings, paths, workspace, instance)
     except CasparianError as error:
         if not isinstance(error, EnvironmentProblem | UserProblem) or not settings.state.is_server:
             raise
@@ -201,7 +262,45 @@ def _run(
     settings: Settings,
     paths: Sequence[bytes],
     workspace: str,
+    instance: Instance | None,
 ) -> int:
+    with opened(app, loop, settings, workspace) as (window, _):
+        window.take_in(paths)
+        window.show()
+        if instance is not None:
+            instance.handed.connect(window.on_handed)
+            instance.listen()
+        with _ends_on_signal(app):
+            code = int(loop.run_forever())
+        return RESTART if window.is_restarting else code
+
+
+@contextmanager
+def _ends_on_signal(app: QApplication) -> Iterator[None]:
+    """End in order when the system or a person at a terminal asks the process to."""
+    asked = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(one, lambda *_: app.quit()) for one in asked]
+    # A handler of Python's runs when Python does: an idle window has to wake up for it.
+    pulse = QTimer()
+    pulse.timeout.connect(lambda: None)
+    pulse.start(SIGNAL_PULSE_MS)
+    try:
+        yield
+    finally:
+        pulse.stop()
+        for one, handler in zip(asked, before, strict=True):
+            signal.signal(one, handler)
+
+
+@contextmanager
+def opened(
+    app: QApplication, loop: qasync.QEventLoop, settings: Settings, workspace: str = ""
+) -> Iterator[tuple[MainWindow, Services]]:
+    """The window over services of its own, not shown yet; everything is closed on the way out.
+
+    Raises:
+        CasparianError: the state store cannot be used.
+    """
     from casparian.bootstrap import open_services  # loads the databases; the look comes first
 
     slots = PoolExecutor(settings.workers, "worker slots")
@@ -212,11 +311,8 @@ def _run(
     window = MainWindow(services, tasks, bridge, workspace)
     try:
         theme.apply(app, cast("theme.Mode", settings.theme))
-        window.take_in(paths)
-        window.show()
         tasks.run(window, services.jobs.start, key="start")
-        code = int(loop.run_forever())
-        return RESTART if window.is_restarting else code
+        yield window, services
     finally:
         tasks.close()
         window.intake.cancel()
@@ -246,11 +342,22 @@ def _log_to_file(path: Path) -> None:
     root.setLevel(logging.INFO)
 
 
-def _log_qt(kind: QtMsgType, _context: QMessageLogContext, message: str) -> None:
+_said: deque[str] = deque(maxlen=3)
+"""What Qt warned of last: the reason, should it give up."""
+
+
+def log_qt(kind: QtMsgType, _context: QMessageLogContext, message: str) -> None:
+    """Put what Qt has to say into the log; where it gives up, say so and end the program."""
     # Platform plugins without a window manager say so each time a window is laid out.
     if message.startswith("This plugin does not support"):
         return
     logging.getLogger("qt").log(_LEVELS.get(kind, logging.WARNING), "%s", message)
-    if kind is QtMsgType.QtFatalMsg:
-        # Qt ends the process now; without a window, this is the only place to say why.
-        sys.stderr.write(f"{message}\n")
+    if kind is not QtMsgType.QtFatalMsg:
+        _said.append(message.strip())
+        return
+    # Qt would abort now, and leave a core dump for a screen that cannot be reached.
+    reasons = " ".join(dict.fromkeys((*_said, message.split("\n")[0].strip())))
+    hint = "Check DISPLAY, or work without a window: casparian run PATH..."
+    sys.stderr.write(f"The window cannot be opened. {reasons} {hint}\n")
+    sys.stderr.flush()
+    os._exit(EnvironmentProblem.exit_code)

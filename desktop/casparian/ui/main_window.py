@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -27,9 +28,12 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from casparian import assets
 from casparian import settings as settings_file
 from casparian.ui import chrome, formats, parts, problems, theme
+from casparian.ui.about import AboutDialog
 from casparian.ui.actions import GROUPS, Action, Actions
+from casparian.ui.guide import Guide, page_for
 from casparian.ui.intake import IntakeControl, path_of
 from casparian.ui.jobs_panel import JobsPanel
 from casparian.ui.palette import Entry, Help, Palette, entries_of
@@ -51,6 +55,7 @@ if TYPE_CHECKING:
     from casparian.services.intake import IntakeReport
     from casparian.services.tables import TableSummary
     from casparian.ui.bridge import EventBridge
+    from casparian.ui.instance import Handed
     from casparian.ui.tasks import Tasks
 
 VIEWS = ("workspace", "sources", "rules", "results")
@@ -85,6 +90,7 @@ class MainWindow(QMainWindow):
         self._is_leaving = self._is_restarting = False
         self._jobs_at_work = 0
         self.actions_registry = Actions(self)
+        self._guide: Guide | None = None
         self.intake = IntakeControl(services, tasks, bridge, self)
         self._build(bridge)
         self._connect()
@@ -108,6 +114,17 @@ class MainWindow(QMainWindow):
         elif paths:
             self.intake.take_in(self._workspace, paths, run=self._settings.run_after_drop)
             self.show_view("sources")
+
+    @Slot(object)
+    def on_handed(self, asked: Handed) -> None:
+        """A second start hands over what it was asked for: come to the front and take it in."""
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
+        if asked.workspace and (self._workspace is None or asked.workspace != self._workspace.name):
+            self._open_first(asked.workspace)
+        self.take_in(asked.paths)
 
     def show_view(self, name: str) -> None:
         """Bring one of the views to the front."""
@@ -213,7 +230,14 @@ class MainWindow(QMainWindow):
             )
             made.setChecked(self._settings.theme == mode)
             modes.addAction(made)
-        add(Action("help.keys", "Actions and keys", self._on_help, "Help", "F1; ?", "help"))
+        add(
+            Action(
+                "help.guide", "User guide", self._on_guide, "Help", "F1", "help",
+                hint="Open the guide at the page on what is in front",
+            )
+        )  # fmt: skip
+        add(Action("help.keys", "Actions and keys", self._on_help, "Help", "?; Shift+F1", "help"))
+        add(Action("help.about", "About Casparian Flow", self._on_about, "Help", icon="info"))
         add(
             Action(
                 "app.restart", "Restart", self.restart, "Workspace", icon="rescan",
@@ -242,6 +266,7 @@ class MainWindow(QMainWindow):
         view.restart_wanted.connect(self.restart)
         self.sources.folder_wanted.connect(self._on_folder_wanted)
         self.sources.files_wanted.connect(self._on_files_wanted)
+        self.sources.sample_wanted.connect(self._on_sample_wanted)
         self.sources.rescan_wanted.connect(self._on_rescan_wanted)
         self.rules.file_wanted.connect(self._on_file_wanted)
         self.rules.routes_wanted.connect(self._on_routes_wanted)
@@ -412,6 +437,10 @@ class MainWindow(QMainWindow):
     def _on_files_wanted(self) -> None:
         self._browse(folder=False)
 
+    @Slot()
+    def _on_sample_wanted(self) -> None:
+        self.take_in([os.fsencode(assets.folder("sample"))])
+
     def _browse(self, *, folder: bool) -> None:
         if self._workspace is not None:
             run = self._settings.run_after_drop
@@ -473,6 +502,18 @@ class MainWindow(QMainWindow):
         if self._settings.theme == "system":
             theme.apply(cast("QApplication", QApplication.instance()), "system")
 
+    def _on_guide(self) -> None:
+        front = self._views.currentWidget()
+        shown = next(name for name, view in self._view.items() if view is front)
+        if self._guide is None:
+            self._guide = Guide(self)
+        self._guide.show_page(page_for(QApplication.focusWidget(), shown))
+
+    @Slot()
+    def _on_about(self) -> None:
+        AboutDialog(self._settings, self).open()
+
+    @Slot()
     def _on_help(self) -> None:
         Help(self.actions_registry, self).open()
 

@@ -10,14 +10,19 @@ import logging
 import platform
 import sys
 import traceback
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot, qVersion
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
+    QApplication,
     QDialog,
     QDialogButtonBox,
+    QFileDialog,
     QFrame,
     QGridLayout,
     QHBoxLayout,
@@ -27,7 +32,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem
+from casparian import __version__
+from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, from_os_error
 from casparian.domain.evidence import shown_text
 from casparian.ui import icons, theme
 
@@ -85,13 +91,50 @@ def plain_label(text: str = "", *, look: str = "", name: str = "") -> QLabel:
     return label
 
 
+_LIBRARIES = (
+    "PySide6-Essentials",
+    "duckdb",
+    "pyarrow",
+    "evtx",
+    "SQLAlchemy",
+    "psycopg",
+    "mssql-python",
+)
+LOG_LINES = 50
+
+
+def versions() -> str:
+    """The program and what it stands on, a line each."""
+    lines = [
+        f"Casparian Flow {__version__}",
+        f"Python {platform.python_version()}, Qt {qVersion()}, {platform.platform()}",
+    ]
+    for name in _LIBRARIES:
+        try:
+            lines.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return "\n".join(lines)
+
+
 def report(error: BaseException) -> str:
-    """What a developer needs to know of a bug; says nothing of the evidence but what the error quotes."""
+    """What a developer needs to know of a bug: versions, the fault, and what the log said before it.
+
+    It says nothing of the evidence but what the error and the log quote; the user's own folder is `~`.
+    """
     trace = "".join(traceback.format_exception(error))
-    return (
-        f"Casparian Flow {version('casparian-flow')}\n"
-        f"Python {platform.python_version()}, Qt {qVersion()}, {platform.platform()}\n\n{trace}"
-    )
+    lines = "\n".join((versions(), "", trace, *_log_tail()))
+    return lines.replace(str(Path.home()), "~")
+
+
+def _log_tail() -> list[str]:
+    """The last lines of the log; none where it cannot be read."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, RotatingFileHandler):
+            with suppress(OSError):
+                text = Path(handler.baseFilename).read_text("utf-8", "replace")
+                return ["The log:", *text.splitlines()[-LOG_LINES:]]
+    return []
 
 
 class ProblemDialog(QDialog):
@@ -159,6 +202,8 @@ class CrashDialog(QDialog):
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         copy = buttons.addButton("Copy report", QDialogButtonBox.ButtonRole.ActionRole)
         copy.clicked.connect(self._on_copy)
+        save = buttons.addButton("Save report…", QDialogButtonBox.ButtonRole.ActionRole)
+        save.clicked.connect(self._on_save)
         buttons.rejected.connect(self.reject)
         hint = (
             "Your evidence and what is committed are untouched. The report is in the log as well."
@@ -168,6 +213,22 @@ class CrashDialog(QDialog):
     @Slot()
     def _on_copy(self) -> None:
         copy_text(self._text)
+
+    @Slot()
+    def _on_save(self) -> None:
+        dialog = QFileDialog(self, "Save the report", str(Path.home() / "casparian-report.txt"))
+        dialog.setObjectName("crash_save")
+        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.fileSelected.connect(self._on_chosen)
+        dialog.open()
+
+    @Slot(str)
+    def _on_chosen(self, path: str) -> None:
+        try:
+            Path(path).write_text(self._text, "utf-8")
+        except OSError as error:
+            show(from_os_error(error, "Could not save the report"), self)
 
 
 def _lay_out(
@@ -259,6 +320,9 @@ def install_excepthook(parent: Callable[[], QWidget | None]) -> Callable[[], Non
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             before(kind, error, trace)
+            return
+        if any(isinstance(one, CrashDialog) for one in QApplication.topLevelWidgets()):
+            logger.error("another bug", exc_info=error)  # one report at a time
             return
         show(error, parent())
 

@@ -50,11 +50,13 @@ class SourcesView(QWidget):
 
     Signals:
         folder_wanted, files_wanted: the user wants to browse for evidence.
+        sample_wanted: the user wants to try the program on the sample case.
         rescan_wanted: (Source, force).
     """
 
     folder_wanted = Signal()
     files_wanted = Signal()
+    sample_wanted = Signal()
     rescan_wanted = Signal(object, bool)
 
     def __init__(
@@ -120,6 +122,12 @@ class SourcesView(QWidget):
             Action(
                 "sources.add_files", "Add files…", self.files_wanted.emit, group,
                 "Ctrl+Shift+O", "file", hint="Choose files of evidence; they are only read",
+            )
+        )  # fmt: skip
+        self._sample = actions.add(
+            Action(
+                "sources.sample", "Try the sample case", self.sample_wanted.emit, group,
+                icon="run", hint="Eight made-up logs of a small intrusion that come with the program",
             )
         )  # fmt: skip
         self._rescan = actions.add(
@@ -209,7 +217,9 @@ class SourcesView(QWidget):
         return side
 
     def _build_tabs(self, actions: Actions, bridge: EventBridge) -> QTabWidget:
-        self.files = FilesTab(self._services, self._tasks, (self._add_folder, self._add_files))
+        self.files = FilesTab(
+            self._services, self._tasks, (self._add_folder, self._add_files, self._sample)
+        )
         self._plan = PlanView(self._services, self._tasks, actions, bridge)
         self._skips: RecordModel[SkipRow] = RecordModel(
             SKIP_COLUMNS, lambda row: (row.source_path, row.path, row.at, row.kind), self

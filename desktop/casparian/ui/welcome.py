@@ -25,7 +25,8 @@ VARIABLE = "CASPARIAN_NO_WELCOME"
 class WelcomeDialog(parts.Dialog):
     """Says hello, answers the three questions, and lets one choose another profile.
 
-    Accepted, the settings are written and the program goes on; it stands alone.
+    Accepted, the settings are written and the program goes on, with the sample case if `wants_sample`;
+    it stands alone.
     """
 
     def __init__(self, settings: Settings, tasks: Tasks, parent: QWidget | None = None) -> None:
@@ -44,6 +45,14 @@ class WelcomeDialog(parts.Dialog):
         self._quit.setObjectName("welcome_quit")
         self._quit.setAccessibleName("Quit")
         self._quit.clicked.connect(self.reject)
+        self._sample = QPushButton("Try it with a sample case")
+        self._sample.setObjectName("welcome_sample")
+        self._sample.setAccessibleName("Try it with a sample case")
+        self._sample.setToolTip(
+            "Start, and take in eight made-up logs of a small intrusion that come with the program"
+        )
+        self._sample.clicked.connect(self._on_sample)
+        self.wants_sample = False
         self._start = QPushButton("Start")
         self._start.setObjectName("welcome_start")
         self._start.setAccessibleName("Start")
@@ -81,7 +90,7 @@ class WelcomeDialog(parts.Dialog):
         column.addWidget(self._fault)
         column.addWidget(self._banner)
         column.addStretch(1)
-        column.addWidget(parts.row(None, self._quit, self._start, gap=theme.GRID))
+        column.addWidget(parts.row(self._quit, None, self._sample, self._start, gap=theme.GRID))
         self.setWindowIcon(icons.icon("casparian", "accent"))
         self.resize(840, 440)
 
@@ -93,19 +102,28 @@ class WelcomeDialog(parts.Dialog):
         except UserProblem as error:
             self._fault.setText(str(error))
             self._fault.show()
-            self._start.setEnabled(False)
+            self._let_start(on=False)
             for line in self._places.values():
                 line.say("not known yet")
             return
         self._fault.hide()
-        self._start.setEnabled(True)
+        self._let_start(on=True)
         for role in configuration.roles(new):
             self._places[role.name].say(f"{role.kind} · {role.place}")
+
+    def _let_start(self, *, on: bool) -> None:
+        for button in (self._sample, self._start):
+            button.setEnabled(on)
+
+    @Slot()
+    def _on_sample(self) -> None:
+        self.wants_sample = True
+        self._on_start()
 
     @Slot()
     def _on_start(self) -> None:
         new, secrets = self._form.candidate()
-        self._start.setEnabled(False)
+        self._let_start(on=False)
         self._tasks.run(
             self,
             partial(configuration.apply, new, secrets),
@@ -118,5 +136,6 @@ class WelcomeDialog(parts.Dialog):
         self.accept()
 
     def _on_failed(self, error: CasparianError) -> None:
-        self._start.setEnabled(True)
+        self.wants_sample = False
+        self._let_start(on=True)
         self._banner.show_problem(error)

@@ -274,7 +274,7 @@ class WorkspaceView(QWidget):
             "No tables yet",
             "Drop a folder or files of evidence anywhere on this window. They are hashed, tagged and "
             "parsed; the tables that come of them are listed here.",
-            [actions.get("sources.add_folder"), actions.get("sources.add_files")],
+            [actions.get(f"sources.{one}") for one in ("add_folder", "add_files", "sample")],
             name="ready_empty",
         )
         self._tables_stack = QStackedWidget()
