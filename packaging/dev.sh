@@ -6,6 +6,7 @@
 #   sh packaging/dev.sh test [ARGUMENTS]    run the tests (arguments go to pytest)
 #   sh packaging/dev.sh check               formatting, lint, types, imports and tests
 #   sh packaging/dev.sh bench               measure, as ratios within one run
+#   sh packaging/dev.sh build [--only deb]  make what people install, into dist/
 #
 # Each verb first sets up what is missing: the libraries that Qt needs (on Debian and Ubuntu, as root
 # or with sudo) and .venv with the versions of packaging/constraints.txt. A second time is quick.
@@ -39,6 +40,9 @@ screen_libraries='libxcb-cursor0:libxcb-cursor.so.0 libxcb-icccm4:libxcb-icccm.s
     libxcb-keysyms1:libxcb-keysyms.so.1 libxcb-shape0:libxcb-shape.so.0
     libxkbcommon-x11-0:libxkbcommon-x11.so.0'
 
+# What the build takes apart and packs with, as PACKAGE:COMMAND.
+build_tools='binutils:strip dpkg:dpkg-deb patchelf:patchelf rpm:rpmbuild xz-utils:xz'
+
 install_packages() {
     if ! command -v apt-get >/dev/null 2>&1; then
         say "These libraries are missing (Debian's names): $*"
@@ -67,13 +71,23 @@ ensure_libraries() {
     [ "$(uname)" = Linux ] || return 0
     present=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null) || return 0
     wanted=$program_libraries
-    if has_screen; then wanted="$wanted $screen_libraries"; fi
+    if has_screen || [ "$verb" = build ]; then wanted="$wanted $screen_libraries"; fi
     missing=
     for one in $wanted; do
         case $present in
             *"${one#*:} "*) ;;
             *) missing="$missing ${one%%:*}" ;;
         esac
+    done
+    # shellcheck disable=SC2086  # a list of words
+    if [ -n "$missing" ]; then install_packages $missing; fi
+}
+
+ensure_build_tools() {
+    [ "$(uname)" = Linux ] || return 0
+    missing=
+    for one in $build_tools; do
+        command -v "${one#*:}" >/dev/null 2>&1 || missing="$missing ${one%%:*}"
     done
     # shellcheck disable=SC2086  # a list of words
     if [ -n "$missing" ]; then install_packages $missing; fi
@@ -115,6 +129,13 @@ ensure_venv() {
     (cd "$root" && "$python" -m pip install -q --disable-pip-version-check \
         -c packaging/constraints.txt -e . --group dev)
     printf '%s' "$want" >"$stamp"
+}
+
+ensure_build_group() {
+    [ "$(cat "$stamp.build" 2>/dev/null)" = "$want" ] && return 0
+    (cd "$root" && "$python" -m pip install -q --disable-pip-version-check \
+        -c packaging/constraints.txt --group build)
+    printf '%s' "$want" >"$stamp.build"
 }
 
 # -P: evidence may lie in the current folder, and its files must never be taken for modules.
@@ -167,14 +188,21 @@ bench() {
     [ -z "$failed" ] || { say "Failed:$failed"; return 1; }
 }
 
+build() {
+    ensure_build_tools
+    ensure_build_group
+    cd "$root"
+    "$python" packaging/build.py "$@"
+}
+
 verb=${1:-run}
 [ $# -eq 0 ] || shift
 case $verb in
     run) ;;
     test) verb=run_tests ;;
-    check | bench) ;;
+    check | bench | build) ;;
     *)
-        say "Use: sh packaging/dev.sh run [EVIDENCE...] | test | check | bench"
+        say "Use: sh packaging/dev.sh run [EVIDENCE...] | test | check | bench | build"
         exit 2
         ;;
 esac
