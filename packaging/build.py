@@ -31,6 +31,9 @@ from pathlib import Path
 
 from bill import Part, write_bill
 
+sys.path.insert(0, str(Path(__file__).parent / "windows"))
+from version_info import write as write_version_info
+
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 DIST = ROOT / "dist"
@@ -111,6 +114,7 @@ def draw_icons() -> None:
             if not image.save(str(ART / name)):
                 raise SystemExit(f"{name} could not be drawn")
     app.quit()
+    write_version_info(ART / "version.txt", VERSION)
 
 
 def freeze() -> None:

@@ -43,6 +43,10 @@ screen_libraries='libxcb-cursor0:libxcb-cursor.so.0 libxcb-icccm4:libxcb-icccm.s
 # What the build takes apart and packs with, as PACKAGE:COMMAND.
 build_tools='binutils:strip dpkg:dpkg-deb patchelf:patchelf rpm:rpmbuild xz-utils:xz'
 
+# What the packages are tried with, likewise. Without root they are not tried, and the tests say so.
+package_tools='debootstrap:debootstrap desktop-file-utils:desktop-file-validate lintian:lintian
+    nsis:makensis xvfb:Xvfb'
+
 install_packages() {
     if ! command -v apt-get >/dev/null 2>&1; then
         say "These libraries are missing (Debian's names): $*"
@@ -83,10 +87,10 @@ ensure_libraries() {
     if [ -n "$missing" ]; then install_packages $missing; fi
 }
 
-ensure_build_tools() {
+ensure_tools() {
     [ "$(uname)" = Linux ] || return 0
     missing=
-    for one in $build_tools; do
+    for one in "$@"; do
         command -v "${one#*:}" >/dev/null 2>&1 || missing="$missing ${one%%:*}"
     done
     # shellcheck disable=SC2086  # a list of words
@@ -156,6 +160,10 @@ run() {
 
 run_tests() {
     cd "$root"
+    if [ $# -eq 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        # shellcheck disable=SC2086  # a list of words
+        ensure_tools $package_tools
+    fi
     export QT_QPA_PLATFORM="${QT_QPA_PLATFORM:-offscreen}"
     "$python" -m pytest -q "$@"
 }
@@ -189,7 +197,8 @@ bench() {
 }
 
 build() {
-    ensure_build_tools
+    # shellcheck disable=SC2086  # a list of words
+    ensure_tools $build_tools
     ensure_build_group
     cd "$root"
     "$python" packaging/build.py "$@"

@@ -38,6 +38,10 @@ ALL = [
 ]
 
 
+PACKAGE_TOOLS = ["debootstrap", "desktop-file-validate", "lintian", "makensis", "Xvfb"]
+BUILD_TOOLS = ["strip", "dpkg-deb", "patchelf", "rpmbuild", "xz"]
+
+
 class Checkout:
     """A checkout in a folder with a space in its name, and what its script did."""
 
@@ -55,6 +59,8 @@ class Checkout:
         self.has_libraries(*ALL)
         self.tool("apt-get", '#!/bin/sh\nprintf "apt-get %s\\n" "$*" >>"$LOG"\n')
         self.tool("id", "#!/bin/sh\necho 0\n")
+        for name in PACKAGE_TOOLS + BUILD_TOOLS:
+            self.tool(name, "#!/bin/sh\n")
 
     def tool(self, name: str, text: str) -> None:
         path = self.tools / name
@@ -158,6 +164,28 @@ def test_missing_libraries_are_installed_as_root(checkout: Checkout) -> None:
         "apt-get update -qq",
         "apt-get install -y -qq --no-install-recommends libgl1 libegl1",
     ]
+
+
+def test_the_whole_suite_brings_what_the_packages_are_tried_with(checkout: Checkout) -> None:
+    if shutil.which("debootstrap", path="/usr/bin:/bin"):
+        pytest.skip("debootstrap is installed where it cannot be hidden")
+    (checkout.tools / "debootstrap").unlink()
+    checkout.run("test", "tests/ui")
+    assert not any("apt-get" in line for line in checkout.done())
+    checkout.run("test")
+    assert "apt-get install -y -qq --no-install-recommends debootstrap" in checkout.done()
+
+
+def test_a_build_has_its_tools_its_libraries_and_its_own_dependencies(checkout: Checkout) -> None:
+    checkout.has_libraries(*ALL[:-1])
+    assert checkout.run("build", "--only", "deb").returncode == 0
+    checkout.run("build")
+    done = [line for line in checkout.done() if not line.startswith("apt-get update")]
+    pip = f"{checkout.root}|-m|pip|install|-q|--disable-pip-version-check|-c|packaging/constraints.txt|"
+    assert done[0].endswith("--no-install-recommends libxkbcommon-x11-0")
+    assert done.count(f"{pip}--group|build|") == 1
+    assert f"{checkout.root}|packaging/build.py|--only|deb|" in done
+    assert done[-1] == f"{checkout.root}|packaging/build.py|"
 
 
 def test_a_screen_needs_more_libraries(checkout: Checkout) -> None:

@@ -69,7 +69,11 @@ class Died:
 def worker_command() -> list[str]:
     """How this program starts itself as a worker; the one place that knows frozen from source."""
     if getattr(sys, "frozen", False):
-        return [sys.executable, WORKER_PROCESS]
+        program = Path(sys.executable)
+        if os.name == "nt":
+            # The window is a program without streams there; the one beside it has them.
+            program = program.with_name("casparian.exe")
+        return [str(program), WORKER_PROCESS]
     return [sys.executable, "-m", "casparian", WORKER_PROCESS]
 
 
