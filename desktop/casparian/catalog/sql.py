@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from typing import NamedTuple
 
-from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, UserProblem
+from casparian.domain.errors import (
+    Cancelled,
+    CasparianError,
+    EnvironmentProblem,
+    UserProblem,
+    from_os_error,
+)
 from casparian.duck import quote, without_glob
 
 _WORD_OF_DUCK = {
@@ -114,6 +122,8 @@ def from_duckdb(error: Exception, title: str) -> CasparianError:
             detail,
             "Select fewer columns or rows, or raise query_memory_mb in the settings",
         )
+    if os.strerror(errno.ENOSPC) in detail:
+        return from_os_error(OSError(errno.ENOSPC, detail), title)
     if kind == "IO" or _is_damage(detail):
         return EnvironmentProblem(title, detail, "Check that the output files are there and whole")
     if kind in _USER:

@@ -7,6 +7,8 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from casparian.domain.errors import CasparianError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -110,5 +112,7 @@ class EventBus:
         for listener in self._listeners:
             try:
                 listener(event)
+            except CasparianError as error:
+                logger.warning("a listener failed on %r: %s", event, error)
             except Exception:
                 logger.exception("a listener failed on %r", event)

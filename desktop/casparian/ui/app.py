@@ -333,6 +333,8 @@ def _active_window() -> QWidget | None:
 
 
 def _log_to_file(path: Path) -> None:
+    # A disk that is full takes no line either, and each would be a traceback on stderr.
+    logging.raiseExceptions = False
     handler = RotatingFileHandler(
         path, maxBytes=2_000_000, backupCount=3, encoding="utf-8", delay=True
     )
