@@ -46,12 +46,16 @@ ensure_tools() {
 
 # Wine gives a program no standard stream that is a file or /dev/null: each has to be a pipe.
 wine() {
-    { sleep "${WAIT:-600}" & echo $! >"$work/sleeper"; wait; } 2>/dev/null |
-        { timeout "${WAIT:-600}" /usr/lib/wine/wine64 "$@" 2>&1; echo "exit $?"; kill "$(cat "$work/sleeper")" 2>/dev/null; } |
-        cat >"$work/said"
-    sed '$d' "$work/said"
-    code=$(sed -n '$s/^exit //p' "$work/said")
-    return "${code:-1}"
+    said=$(mktemp -d "$work/said.XXXXXX")
+    { sleep "${WAIT:-600}" & echo $! >"$said/sleeper"; wait; } 2>/dev/null |
+        {
+            timeout "${WAIT:-600}" /usr/lib/wine/wine64 "$@" 2>&1
+            echo $? >"$said/code"
+            kill "$(cat "$said/sleeper")" 2>/dev/null
+        } | cat
+    code=$(cat "$said/code")
+    rm -rf "$said"
+    return "$code"
 }
 
 fetch() {

@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import platform
 import sys
@@ -78,6 +79,7 @@ def main(picture: Path | None = None) -> int:
     started = time.perf_counter()
     if sys.platform == "linux" and not program.has_screen():
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     qInstallMessageHandler(program.log_qt)
     _say(
         "program",
