@@ -30,9 +30,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-SHARE_WARNING = (
-    "its locks and syncs may not hold, and sqlite may be damaged by a second machine. Use a folder of "
-    "this machine (CASPARIAN_HOME or --home), or a server for a team's state"
+SHARE_WARNING = "its locks and syncs may not hold, and a second machine may damage sqlite"
+SHARE_HINT = (
+    "Use a folder of this machine (CASPARIAN_HOME or --home), or a server for a team's state"
 )
 _SHARES = frozenset(
     {

@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 from casparian import settings as settings_file
 from casparian.ui import theme
 from casparian.ui.actions import GROUPS
+from casparian.ui.problems import ProblemDialog
 
 CONTROLS = (
     QAbstractButton,
@@ -278,3 +279,12 @@ def test_a_scan_can_be_stopped_from_the_status_bar(window, case, qtbot, services
     qtbot.waitUntil(lambda: not stop.isVisible())
     assert "was stopped" in window.findChild(QPushButton, "activity").text()
     assert not window.findChildren(QDialog, "problem_dialog")
+
+
+def test_a_home_on_a_network_share_is_told_once(window):
+    window.warn_of_share("nfs4")
+    (told,) = window.findChildren(ProblemDialog)
+    assert any("network share" in one.text() for one in told.findChildren(QLabel))
+    told.close()
+    window.warn_of_share("nfs4")
+    assert [one for one in window.findChildren(ProblemDialog) if one.isVisible()] == []

@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 
 import pytest
@@ -220,3 +221,13 @@ def test_every_control_of_the_dialogs_has_a_name(qtbot, tasks, settings, dialog)
         and not QAccessible.queryAccessibleInterface(control).text(QAccessible.Text.Name).strip()
     ]
     assert nameless == []
+
+
+def test_evidence_dropped_on_the_welcome_is_taken_along(qtbot, tasks, drop, tmp_path):
+    welcome = WelcomeDialog(load(tmp_path / "new", writes=False), tasks)
+    qtbot.addWidget(welcome)
+    welcome.open()
+    with qtbot.waitSignal(welcome.accepted):
+        assert drop(welcome, tmp_path)
+    assert welcome.paths == [os.fsencode(tmp_path)]
+    assert (tmp_path / "new" / "config.toml").exists()

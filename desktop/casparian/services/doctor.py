@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from casparian import __version__
 from casparian.credentials import with_secret
 from casparian.domain.errors import CasparianError
-from casparian.durable import SHARE_WARNING, network_share
+from casparian.durable import SHARE_HINT, SHARE_WARNING, network_share
 from casparian.services.sinks import is_parquet
 from casparian.sinks.opening import open_sink
 from casparian.worker.supervisor import WorkerLimits, WorkerProcess
@@ -97,7 +97,9 @@ def _home(settings: Settings) -> str:
     if free < LOW_DISK_BYTES or not os.access(settings.home, os.W_OK):
         raise CasparianError(f"{settings.home}", f"{free:,} bytes free, or no right to write")
     if share := network_share(settings.home):
-        raise CasparianError(f"{settings.home} is on a network share ({share})", SHARE_WARNING)
+        raise CasparianError(
+            f"{settings.home} is on a network share ({share})", SHARE_WARNING, SHARE_HINT
+        )
     return f"{settings.home}, {free:,} bytes free"
 
 

@@ -21,7 +21,6 @@ import qasync  # type: ignore[import-untyped]  # it ships no types
 from PySide6.QtCore import QEvent, QMessageLogContext, QTimer, QtMsgType, qInstallMessageHandler
 from PySide6.QtWidgets import QApplication, QDialog
 
-from casparian import assets
 from casparian.domain.errors import CasparianError, EnvironmentProblem, UserProblem
 from casparian.durable import SHARE_WARNING, network_share
 from casparian.settings import is_new, load
@@ -90,9 +89,7 @@ def main(home: Path | None, workspace: str, paths: Sequence[bytes]) -> int:
         return _no_window(error)
     _log_to_file(settings.logs_dir / "window.log")
     if share := network_share(settings.home):
-        line = f"{settings.home} is on a network share ({share}): {SHARE_WARNING}"
-        logger.warning(line)
-        sys.stderr.write(f"{line}\n")
+        logger.warning("%s is on a network share (%s): %s", settings.home, share, SHARE_WARNING)
     try:
         return run(settings, paths, workspace, instance=instance, is_first=is_first)
     finally:
@@ -143,12 +140,10 @@ def run(
     undo = problems.install_excepthook(_active_window)
     try:
         if is_first:
-            welcomed, wants_sample = _welcome(app, loop, settings)
+            welcomed, paths = _welcome(app, loop, settings)
             if not welcomed:
                 return 0
             settings = load(settings.home)
-            if wants_sample:
-                paths = [os.fsencode(assets.folder("sample"))]
         return _until_closed(app, loop, settings, paths, workspace, instance)
     except CasparianError as error:
         dialog = problems.show(error)
@@ -162,14 +157,14 @@ def run(
         loop.close()
 
 
-def _welcome(app: QApplication, loop: qasync.QEventLoop, settings: Settings) -> tuple[bool, bool]:
-    """Say hello and ask for the profile; return whether to go on, and whether with the sample case."""
+def _welcome(
+    app: QApplication, loop: qasync.QEventLoop, settings: Settings
+) -> tuple[bool, list[bytes]]:
+    """Say hello and ask for the profile; return whether to go on, and with what evidence."""
     theme.apply(app, cast("theme.Mode", settings.theme))
     with _few_tasks(loop) as tasks:
         dialog = WelcomeDialog(settings, tasks)
-        answers: list[bool] = []  # the dialog is gone afterwards
-        dialog.finished.connect(lambda _: answers.append(dialog.wants_sample))
-        return _asked(loop, dialog), bool(answers) and answers[0]
+        return _asked(loop, dialog), dialog.paths
 
 
 def _until_closed(
@@ -270,6 +265,8 @@ def _run(
         if instance is not None:
             instance.handed.connect(window.on_handed)
             instance.listen()
+        if share := network_share(settings.home):
+            window.warn_of_share(share)
         with _ends_on_signal(app):
             code = int(loop.run_forever())
         return RESTART if window.is_restarting else code

@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QByteArray, QObject, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QByteArray, QMimeData, QObject, Qt, QUrl, Signal, Slot
 from PySide6.QtWidgets import QFileDialog, QWidget
 
 from casparian.domain.cancel import CancelToken
@@ -29,6 +29,11 @@ def path_of(url: QUrl) -> bytes:
         return os.fsencode(url.toLocalFile())
     encoded = url.path(QUrl.ComponentFormattingOption.FullyEncoded).encode("ascii")
     return bytes(QByteArray.fromPercentEncoding(QByteArray(encoded)).data())
+
+
+def local_paths(data: QMimeData) -> list[bytes]:
+    """The files and folders of this machine that something dragged stands for."""
+    return [path_of(url) for url in data.urls() if url.isLocalFile()]
 
 
 class IntakeControl(QObject):

@@ -30,11 +30,13 @@ from typing_extensions import override
 
 from casparian import assets
 from casparian import settings as settings_file
+from casparian.domain.errors import EnvironmentProblem
+from casparian.durable import SHARE_HINT, SHARE_WARNING
 from casparian.ui import chrome, formats, parts, problems, theme
 from casparian.ui.about import AboutDialog
 from casparian.ui.actions import GROUPS, Action, Actions
 from casparian.ui.guide import Guide, page_for
-from casparian.ui.intake import IntakeControl, path_of
+from casparian.ui.intake import IntakeControl, local_paths
 from casparian.ui.jobs_panel import JobsPanel
 from casparian.ui.palette import Entry, Help, Palette, entries_of
 from casparian.ui.results_view import ResultsView
@@ -47,7 +49,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from PySide6.QtCore import QMimeData
     from PySide6.QtGui import QAction
 
     from casparian.bootstrap import Services
@@ -125,6 +126,16 @@ class MainWindow(QMainWindow):
         if asked.workspace and (self._workspace is None or asked.workspace != self._workspace.name):
             self._open_first(asked.workspace)
         self.take_in(asked.paths)
+
+    def warn_of_share(self, kind: str) -> None:
+        """Say once for each home folder that it is on a network share."""
+        if self._memory.value("share") == kind:
+            return
+        self._memory.setValue("share", kind)
+        where = f"{self._settings.home} ({kind}): {SHARE_WARNING}"
+        problems.show(
+            EnvironmentProblem("The home folder is on a network share", where, SHARE_HINT), self
+        )
 
     def show_view(self, name: str) -> None:
         """Bring one of the views to the front."""
@@ -352,7 +363,7 @@ class MainWindow(QMainWindow):
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if _local_paths(event.mimeData()):
+        if local_paths(event.mimeData()):
             event.acceptProposedAction()
             name = self._workspace.name if self._workspace is not None else "the workspace"
             self._overlay.invite(
@@ -366,7 +377,7 @@ class MainWindow(QMainWindow):
     @override
     def dropEvent(self, event: QDropEvent) -> None:
         self._overlay.hide()
-        if paths := _local_paths(event.mimeData()):
+        if paths := local_paths(event.mimeData()):
             event.acceptProposedAction()
             self.take_in(paths)
 
@@ -550,10 +561,6 @@ class MainWindow(QMainWindow):
 def _keep_theme(home: Path, mode: theme.Mode) -> None:
     """Write the colours into the settings as they are now: a profile may have been changed meanwhile."""
     settings_file.save(replace(settings_file.load(home), theme=mode))
-
-
-def _local_paths(data: QMimeData) -> list[bytes]:
-    return [path_of(url) for url in data.urls() if url.isLocalFile()]
 
 
 def _dock(

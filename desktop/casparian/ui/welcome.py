@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
+from typing_extensions import override
 
+from casparian import assets
 from casparian.domain.errors import UserProblem
 from casparian.services import configuration
 from casparian.ui import icons, parts, problems, theme
+from casparian.ui.intake import local_paths
 from casparian.ui.profile_form import ProfileForm
 
 if TYPE_CHECKING:
+    from PySide6.QtGui import QDragEnterEvent, QDropEvent
+
     from casparian.domain.errors import CasparianError
     from casparian.settings import Settings
     from casparian.ui.tasks import Tasks
@@ -25,8 +31,8 @@ VARIABLE = "CASPARIAN_NO_WELCOME"
 class WelcomeDialog(parts.Dialog):
     """Says hello, answers the three questions, and lets one choose another profile.
 
-    Accepted, the settings are written and the program goes on, with the sample case if `wants_sample`;
-    it stands alone.
+    Accepted, the settings are written and the program goes on with the evidence in `paths`: what was dropped
+    here, or the sample case. It stands alone.
     """
 
     def __init__(self, settings: Settings, tasks: Tasks, parent: QWidget | None = None) -> None:
@@ -52,7 +58,8 @@ class WelcomeDialog(parts.Dialog):
             "Start, and take in eight made-up logs of a small intrusion that come with the program"
         )
         self._sample.clicked.connect(self._on_sample)
-        self.wants_sample = False
+        self.paths: list[bytes] = []
+        self.setAcceptDrops(True)
         self._start = QPushButton("Start")
         self._start.setObjectName("welcome_start")
         self._start.setAccessibleName("Start")
@@ -70,9 +77,9 @@ class WelcomeDialog(parts.Dialog):
         column.addWidget(parts.row(sign, title, None, gap=theme.GRID))
         column.addWidget(
             problems.plain_label(
-                "Drop evidence on the window and get typed tables, with the way each row came about. "
-                "Evidence is only read. This is where everything else is kept; you can change it later "
-                "under Workspace, Configuration."
+                "Drop evidence here, or later on the window, and get typed tables, with the way each "
+                "row came about. Evidence is only read. This is where everything else is kept; you can "
+                "change it later under Workspace, Configuration."
             )
         )
         grid = QGridLayout()
@@ -117,7 +124,18 @@ class WelcomeDialog(parts.Dialog):
 
     @Slot()
     def _on_sample(self) -> None:
-        self.wants_sample = True
+        self.paths = [os.fsencode(assets.folder("sample"))]
+        self._on_start()
+
+    @override
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if self._start.isEnabled() and local_paths(event.mimeData()):
+            event.acceptProposedAction()
+
+    @override
+    def dropEvent(self, event: QDropEvent) -> None:
+        event.acceptProposedAction()
+        self.paths = local_paths(event.mimeData())
         self._on_start()
 
     @Slot()
@@ -136,6 +154,6 @@ class WelcomeDialog(parts.Dialog):
         self.accept()
 
     def _on_failed(self, error: CasparianError) -> None:
-        self.wants_sample = False
+        self.paths = []
         self._let_start(on=True)
         self._banner.show_problem(error)
