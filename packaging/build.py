@@ -48,6 +48,7 @@ START_LIMIT_S = 1.5
 STARTS = 5
 ICON_SIZES = (16, 32, 48, 256, 512)
 ICON_FILES = {256: ("casparian.ico",), 512: ("casparian.icns",)}
+TABOO = ("libreadline", "libgdbm", "libdb5")
 NOT_FROZEN = re.compile(
     r"azure|msal|requests|urllib3|certifi|charset.normalizer|idna", re.IGNORECASE
 )
@@ -228,6 +229,8 @@ def system_parts() -> list[Part]:
         if kind in {"BINARY", "EXTENSION"} and source.startswith(("/lib/", "/usr/lib/"))
     }
     packages = {name for source in sorted(sources) if (name := _package_of(source))}
+    if taboo := [name for name in sorted(packages) if name.startswith(TABOO)]:
+        raise SystemExit(f"These are under the GPL and must not be passed on with us: {taboo}")
     parts = []
     for name in sorted(packages):
         version = _output("dpkg-query", "-W", "-f=${Version}", name)
