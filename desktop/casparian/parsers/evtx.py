@@ -114,8 +114,8 @@ _TIMES = frozenset({"time", "written_time"})
 """The library writes years beyond 9999 with a sign."""
 _GROUP_RECORDS = 64
 _ODD_RECORDS = 256
-_BATCH_RECORDS = 1_024
-_BATCH_CHUNKS = 64
+_BATCH_RECORDS = 4_096
+_BATCH_CHUNKS = 256
 """Records are at most a chunk long; this bounds the bytes of a batch whatever they are."""
 
 
