@@ -176,9 +176,12 @@ def test_nothing_in_the_window_runs_an_event_loop_of_its_own():
         r"\.exec\(|\.exec_\(|processEvents|time\.sleep|QMessageBox\.[a-z]|QInputDialog\.get"
         r"|getOpenFileName|getSaveFileName|getExistingDirectory"
     )
+    # The one drives the window itself, the other runs where there is no window yet.
+    without_a_user = {"selftest.py", "instance.py"}
     found = [
         f"{path.name}:{number}: {line.strip()}"
         for path in Path(ui.__path__[0]).glob("*.py")
+        if path.name not in without_a_user
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if nested.search(line)
     ]

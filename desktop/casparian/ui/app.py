@@ -109,9 +109,12 @@ def _no_window(error: CasparianError) -> int:
         app = make_application("system")
         if app.platformName() not in _UNSEEN:
             theme.apply(app, "system")
+            loop = qasync.QEventLoop(app)
             dialog = problems.show(error)
             if dialog is not None:
-                dialog.exec()
+                dialog.finished.connect(app.quit)
+                loop.run_forever()
+            loop.close()
     return error.exit_code
 
 
