@@ -424,7 +424,10 @@ def write_sums() -> None:
 
 
 def report(packages: list[Path]) -> bool:
-    """Print the figures; whether all are within their limits."""
+    """Print the figures; whether the sizes are within their limits.
+
+    How long a start takes depends on the machine as well: it is told, and fails nothing.
+    """
     installed = sum(
         one.lstat().st_size for one in FROZEN.rglob("*") if one.is_file() and not one.is_symlink()
     )
@@ -441,7 +444,7 @@ def report(packages: list[Path]) -> bool:
     (DIST / "figures.json").write_text(
         json.dumps({n: round(v, 2) for n, v, *_ in figures}, indent=1)
     )
-    return all(value <= limit for _, value, limit, _ in figures)
+    return all(value <= limit for _, value, limit, unit in figures if unit == "MB")
 
 
 if __name__ == "__main__":
