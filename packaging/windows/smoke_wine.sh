@@ -194,6 +194,7 @@ freeze() {
         { tail -30 "$work/freeze.log"; fail "PyInstaller"; }
     # A hidden import that is not there is only a line in the log.
     if grep -E '^[0-9]+ ERROR' "$work/freeze.log"; then fail "PyInstaller left something out"; fi
+    cp "$root/LICENSE" "$work/dist/casparian-flow/LICENSE.txt" # as packaging/build.py does
     du -sm "$work/dist/casparian-flow"
 }
 
@@ -251,7 +252,7 @@ try() {
     say "An upgrade while it runs is refused"
     said=0
     WAIT=60 wine "$setup" /S || said=$?
-    [ $said = 2 ] || fail "the installer ended with $said while the program ran"
+    [ "$said" = 2 ] || fail "the installer ended with $said while the program ran"
     find "$user" -name casparian-setup.log -exec iconv -f UTF-16 {} + | grep 'is running' ||
         fail "the log does not say why"
     wait "$window" || true
