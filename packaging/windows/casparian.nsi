@@ -3,9 +3,12 @@
 ;   makensis -DVERSION=1.2.3 -DSOURCE=build\frozen\casparian-flow -DOUTPUT=dist\setup.exe casparian.nsi
 ;
 ; Options of what it makes: /S is silent, /ALLUSERS installs into Program Files, /D=FOLDER (last, unquoted)
-; chooses another folder. The uninstaller keeps the user's data; silent, it deletes them with /PURGE.
-; Exit codes: 0 done, 1 given up by the user, 2 refused, with the reason in the window or in
-; %TEMP%\casparian-setup.log.
+; chooses another folder; what was installed elsewhere before is removed. The uninstaller keeps the user's
+; data, which are those in the profile of who runs it; silent, it deletes them with /PURGE. It goes on in a
+; copy of itself: for its exit code, start it as `uninstall.exe /S _?=FOLDER` (last, unquoted), which leaves
+; uninstall.exe there.
+; Exit codes: 0 done, 1 given up by the user, 2 refused or failed, with the reason in the window and in
+; %TEMP%\casparian-setup.log (UTF-16).
 ;
 ; -DSIGN=COMMAND signs: it is called with the path of each file, of the uninstaller and of the installer, e.g.
 ;   -DSIGN="signtool sign /fd sha256 /tr %TSA% /td sha256"
@@ -15,7 +18,9 @@ Unicode true
   !error "Give -DVERSION, -DSOURCE and -DOUTPUT; see the head of this file"
 !endif
 !define LICENCE "../../LICENSE"  ; makensis works in the folder of this file
-!define ICON "../../build/art/casparian.ico"
+!ifndef ICON
+  !define ICON "../../build/art/casparian.ico"
+!endif
 !define NAME "Casparian Flow"
 !define KEY "CasparianFlow"
 !define UNINSTALL "Software\Microsoft\Windows\CurrentVersion\Uninstall\${KEY}"
@@ -30,6 +35,7 @@ RequestExecutionLevel user
 ManifestDPIAware true
 ManifestSupportedOS all
 SetCompressor /SOLID lzma
+AllowSkipFiles off  ; else a silent upgrade would leave out what it cannot write, and call that done
 XPStyle on
 BrandingText "${NAME} ${VERSION}"
 InstallDir ""
@@ -62,20 +68,30 @@ Var Purge
 !insertmacro MUI_PAGE_DIRECTORY
 !insertmacro MUI_PAGE_COMPONENTS
 !insertmacro MUI_PAGE_INSTFILES
-!define MUI_FINISHPAGE_RUN "$INSTDIR\${WINDOW}"
+!define MUI_FINISHPAGE_RUN
+!define MUI_FINISHPAGE_RUN_FUNCTION Start
 !insertmacro MUI_PAGE_FINISH
 !insertmacro MUI_UNPAGE_CONFIRM
 !insertmacro MUI_UNPAGE_INSTFILES
 !insertmacro MUI_LANGUAGE English
 
+; Add $0 to the log.
+!macro Log un
+  Function ${un}Log
+    FileOpen $1 "$TEMP\casparian-setup.log" a
+    FileSeek $1 0 END
+    FileWriteUTF16LE /BOM $1 "$0$\r$\n"
+    FileClose $1
+  FunctionEnd
+!macroend
+!insertmacro Log ""
+!insertmacro Log "un."
+
 ; Say why it does not go on, also where nobody looks, and end with 2.
 !macro Refuse un
   Function ${un}Refuse
     Exch $0
-    FileOpen $1 "$TEMP\casparian-setup.log" a
-    FileSeek $1 0 END
-    FileWrite $1 "$0$\r$\n"
-    FileClose $1
+    Call ${un}Log
     MessageBox MB_ICONSTOP|MB_OK "$0" /SD IDOK
     SetErrorLevel 2
     Quit
@@ -88,25 +104,78 @@ Var Purge
 !macro CheckClosed un
   Function ${un}CheckClosed
     again:
-    IfFileExists "$INSTDIR\${WINDOW}" 0 closed
     ClearErrors
-    FileOpen $0 "$INSTDIR\${WINDOW}" a
-    IfErrors open
-    FileClose $0
-    ClearErrors
-    FileOpen $0 "$INSTDIR\casparian.exe" a
-    IfErrors open
-    FileClose $0
-    Goto closed
-    open:
-    MessageBox MB_ICONEXCLAMATION|MB_RETRYCANCEL "${NAME} is running. Close it, then try again." /SD IDCANCEL IDRETRY again
-    Push "${NAME} is running from $INSTDIR; it was not changed."
-    Call ${un}Refuse
-    closed:
+    ${If} ${FileExists} "$INSTDIR\${WINDOW}"
+      FileOpen $0 "$INSTDIR\${WINDOW}" a
+      FileClose $0
+    ${EndIf}
+    ${If} ${FileExists} "$INSTDIR\casparian.exe"
+      FileOpen $0 "$INSTDIR\casparian.exe" a
+      FileClose $0
+    ${EndIf}
+    ${If} ${Errors}
+      MessageBox MB_ICONEXCLAMATION|MB_RETRYCANCEL "${NAME} is running. Close it, then try again." /SD IDCANCEL IDRETRY again
+      Push "${NAME} is running from $INSTDIR, or you may not write there; it was not changed."
+      Call ${un}Refuse
+    ${EndIf}
   FunctionEnd
 !macroend
 !insertmacro CheckClosed ""
 !insertmacro CheckClosed "un."
+
+; $0 = 1 if this installer has made the folder, be it that it was interrupted.
+!macro IsOurs un
+  Function ${un}IsOurs
+    StrCpy $0 0
+    ReadRegStr $1 SHCTX "${UNINSTALL}" InstallLocation
+    ${If} ${FileExists} "$INSTDIR\uninstall.exe"
+      ${If} ${FileExists} "$INSTDIR\casparian.exe"
+      ${OrIf} $1 == $INSTDIR
+        StrCpy $0 1
+      ${EndIf}
+    ${EndIf}
+  FunctionEnd
+!macroend
+!insertmacro IsOurs ""
+!insertmacro IsOurs "un."
+
+; What an older version left would be loaded by this one. Only a folder that is ours is emptied.
+Function RemoveOlder
+  ${If} ${FileExists} "$INSTDIR\_internal\*.*"
+    Call IsOurs
+    ${If} $0 = 0
+      Push "$INSTDIR holds another program. Choose another folder."
+      Call Refuse
+    ${EndIf}
+  ${EndIf}
+  ReadRegStr $2 SHCTX "${UNINSTALL}" InstallLocation
+  ${If} $2 != ""
+  ${AndIf} $2 != $INSTDIR
+  ${AndIf} ${FileExists} "$2\uninstall.exe"
+    ExecWait '"$2\uninstall.exe" /S _?=$2' $0
+    ${If} $0 <> 0
+      Push "What is installed in $2 could not be removed; nothing was changed. Close it, then try again."
+      Call Refuse
+    ${EndIf}
+    Delete "$2\uninstall.exe"
+    RMDir "$2"
+  ${EndIf}
+  RMDir /r "$INSTDIR\_internal"
+  ${If} ${FileExists} "$INSTDIR\_internal\*.*"
+    Push "The older version's files in $INSTDIR\_internal are in use. Restart the computer, then install again."
+    Call Refuse
+  ${EndIf}
+FunctionEnd
+
+Function .onInstFailed
+  StrCpy $0 "$INSTDIR could not be written in full: is the disk full, or may you not write there?"
+  Call Log
+FunctionEnd
+
+; By way of the desktop, so that what an administrator has installed does not run with an administrator's rights.
+Function Start
+  Exec '"$WINDIR\explorer.exe" "$INSTDIR\${WINDOW}"'
+FunctionEnd
 
 Function .onInit
   ${IfNot} ${RunningX64}
@@ -148,14 +217,12 @@ FunctionEnd
 Section "${NAME}" SecProgram
   SectionIn RO
   Call CheckClosed
-  ; What an older version left would be loaded by this one. Only a folder that is ours is emptied.
-  ${If} ${FileExists} "$INSTDIR\casparian.exe"
-  ${AndIf} ${FileExists} "$INSTDIR\uninstall.exe"
-    RMDir /r "$INSTDIR\_internal"
-  ${EndIf}
+  Call RemoveOlder
   SetOutPath "$INSTDIR"
-  File /r "${SOURCE}\*"
+  ; First, so that an installation that is interrupted can be repeated and removed.
   WriteUninstaller "$INSTDIR\uninstall.exe"
+  WriteRegStr SHCTX "${UNINSTALL}" InstallLocation "$INSTDIR"
+  File /r "${SOURCE}\*"
   CreateDirectory "$SMPROGRAMS\${NAME}"
   CreateShortcut "$SMPROGRAMS\${NAME}\${NAME}.lnk" "$INSTDIR\${WINDOW}"
   CreateShortcut "$SMPROGRAMS\${NAME}\Uninstall ${NAME}.lnk" "$INSTDIR\uninstall.exe"
@@ -166,7 +233,6 @@ Section "${NAME}" SecProgram
   WriteRegStr SHCTX "${UNINSTALL}" DisplayVersion "${VERSION}"
   WriteRegStr SHCTX "${UNINSTALL}" DisplayIcon "$INSTDIR\${WINDOW}"
   WriteRegStr SHCTX "${UNINSTALL}" Publisher "${NAME}"
-  WriteRegStr SHCTX "${UNINSTALL}" InstallLocation "$INSTDIR"
   WriteRegStr SHCTX "${UNINSTALL}" UninstallString '"$INSTDIR\uninstall.exe"'
   WriteRegStr SHCTX "${UNINSTALL}" QuietUninstallString '"$INSTDIR\uninstall.exe" /S'
   WriteRegDWORD SHCTX "${UNINSTALL}" EstimatedSize $0
@@ -201,10 +267,20 @@ SectionEnd
 Function un.onInit
   SetRegView 64
   ReadRegStr $0 HKLM "${UNINSTALL}" InstallLocation
+  SetShellVarContext current
   ${If} $0 == $INSTDIR
     SetShellVarContext all
-  ${Else}
-    SetShellVarContext current
+    UserInfo::GetAccountType
+    Pop $0
+    ${If} $0 != "Admin"
+      ; Windows' settings start it without an administrator's rights.
+      ${IfNot} ${Silent}
+        ExecShell "runas" "$INSTDIR\uninstall.exe"
+        Quit
+      ${EndIf}
+      Push "${NAME} is installed for all users, and removed only by an administrator. Start it from an elevated prompt."
+      Call un.Refuse
+    ${EndIf}
   ${EndIf}
   StrCpy $Purge 0
   ${GetParameters} $0
@@ -216,7 +292,8 @@ Function un.onInit
 FunctionEnd
 
 Section Uninstall
-  ${IfNot} ${FileExists} "$INSTDIR\casparian.exe"
+  Call un.IsOurs
+  ${If} $0 = 0
     Push "$INSTDIR does not hold ${NAME}; nothing was removed."
     Call un.Refuse
   ${EndIf}

@@ -9,23 +9,30 @@
 # nor what SmartScreen and virus scanners say.
 #
 # It needs Debian or Ubuntu on x86-64, about 2 GB in build/wine, ten minutes, and, for what is
-# missing, root or sudo. The environment of `sh packaging/dev.sh build` must be there.
+# missing, root or sudo. The environment of `sh packaging/dev.sh build` must be there. STEPS names some
+# of fetch assemble prepare_wine freeze pack try, to go on from what an earlier run has made.
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd -P)
 work=$root/build/wine
 python=$root/.venv/bin/python
-minor=$("$python" -c 'import sys; print("%d%d" % sys.version_info[:2])')
-version=$("$python" -c 'from importlib.metadata import version; print(version("casparian-flow"))')
 win=$work/python
 site=$win/Lib/site-packages
 export WINEPREFIX="$work/prefix" WINEDEBUG=-all WINEARCH=win64 LC_ALL=C.UTF-8
 export WINEDLLOVERRIDES='mscms=n;winemenubuilder.exe=d'
 display=:93
 
-say() { printf '\n== %s\n' "$*"; }
+began=$(date +%s)
+say() { printf '\n== %s (after %d s)\n' "$*" $(($(date +%s) - began)); }
 fail() { printf 'FAILED: %s\n' "$*"; exit 1; }
 never='FOR TESTS ONLY: this build must never be passed on.'
+
+display_of=
+finish() {
+    [ -z "$display_of" ] || kill "$display_of" 2>/dev/null || true
+    /usr/lib/wine/wineserver -k 2>/dev/null || true
+    echo "$never"
+}
 
 tools='nsis:makensis wine64:/usr/lib/wine/wine64 gcc-mingw-w64-x86-64-win32:x86_64-w64-mingw32-gcc
     binutils-mingw-w64-x86-64:x86_64-w64-mingw32-objdump osslsigncode:osslsigncode xvfb:Xvfb'
@@ -36,12 +43,24 @@ ensure_tools() {
         command -v "${one#*:}" >/dev/null 2>&1 || missing="$missing ${one%%:*}"
     done
     [ -n "$missing" ] || return 0
+    command -v apt-get >/dev/null 2>&1 || fail "these are missing (Debian's names):$missing"
     as_root=
     [ "$(id -u)" = 0 ] || as_root=sudo
     say "Installing:$missing"
     # shellcheck disable=SC2086  # a list of words
-    $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+    { $as_root apt-get update -qq && $as_root apt-get install -y -qq --no-install-recommends $missing; } >/dev/null ||
         fail "install these packages, then run this again:$missing"
+}
+
+ensure_environment() {
+    [ "$(uname -sm)" = 'Linux x86_64' ] || fail "this needs Linux on x86-64; here is $(uname -sm)"
+    [ -x "$python" ] || fail "$python is missing: run sh packaging/dev.sh build first"
+    minor=$("$python" -c 'import sys; print("%d%d" % sys.version_info[:2])')
+    version=$("$python" -c 'from importlib.metadata import version; print(version("casparian-flow"))') ||
+        fail "the program is not installed in $python: run sh packaging/dev.sh build first"
+    [ -f "$root/build/art/casparian.ico" ] ||
+        fail "build/art, with the icons, is missing: run sh packaging/dev.sh build first"
+    setup=$work/casparian-flow-$version-FOR-TESTS-ONLY.exe
 }
 
 # Wine gives a program no standard stream that is a file or /dev/null: each has to be a pipe.
@@ -173,39 +192,72 @@ freeze() {
     WAIT=1200 wine "$win/python.exe" -m PyInstaller --noconfirm --distpath "Z:$work/dist" \
         --workpath "Z:$work/work" "Z:$work/src/packaging/casparian.spec" >"$work/freeze.log" ||
         { tail -30 "$work/freeze.log"; fail "PyInstaller"; }
+    # A hidden import that is not there is only a line in the log.
+    if grep -E '^[0-9]+ ERROR' "$work/freeze.log"; then fail "PyInstaller left something out"; fi
+    cp "$root/LICENSE" "$work/dist/casparian-flow/LICENSE.txt" # as packaging/build.py does
     du -sm "$work/dist/casparian-flow"
 }
 
 pack() {
     say "Packing"
     makensis -V2 -DVERSION="$version" -DSOURCE="$work/dist/casparian-flow" \
-        -DOUTPUT="$work/casparian-flow-$version-FOR-TESTS-ONLY.exe" \
-        "$root/packaging/windows/casparian.nsi"
-    ls -l "$work"/*.exe
+        -DOUTPUT="$setup" "$root/packaging/windows/casparian.nsi"
+    ls -l "$setup"
 }
 
 user=$WINEPREFIX/drive_c/users/$(id -un)
 installed="$user/AppData/Local/Programs/Casparian Flow"
-setup=$work/casparian-flow-$version-FOR-TESTS-ONLY.exe
+keys='Microsoft\Windows\CurrentVersion\Uninstall\CasparianFlow
+Classes\CasparianFlow.Evidence
+Classes\Applications\Casparian Flow.exe
+Classes\.evtx\OpenWithProgids'
+
+has_key() { WAIT=60 wine reg query "HKCU\\Software\\$1" >/dev/null; }
+
+# Whether all of the registry's keys are there (`yes`) or none is (`no`).
+check_keys() {
+    printf '%s\n' "$keys" >"$work/keys"
+    while read -r key <&3; do
+        if has_key "$key"; then there=yes; else there=no; fi
+        [ "$there" = "$1" ] || fail "HKCU\\Software\\$key: $there"
+    done 3<"$work/keys"
+}
+
+shortcuts() { find "$user" "$WINEPREFIX/drive_c/ProgramData" -name '*asparian*.lnk'; }
+
+uninstall() {
+    WAIT=120 wine "$installed/uninstall.exe" /S "$@" || true
+    wait_gone "$installed"
+    check_keys no
+    [ -z "$(shortcuts)" ] || fail "a shortcut stayed: $(shortcuts)"
+}
 
 try() {
     say "Installing, silently"
-    mkdir -p "$user/.casparian_flow"
+    mkdir -p "$user/.casparian_flow/output"
     echo keep >"$user/.casparian_flow/of the user.txt"
     WAIT=300 wine "$setup" /S || fail "the installer"
     [ -f "$installed/casparian.exe" ] || fail "nothing was installed"
+    check_keys yes
+    [ -n "$(shortcuts)" ] || fail "the Start menu has nothing"
 
     say "Self-test"
     WAIT=300 wine "$installed/casparian.exe" --self-test "Z:$work/window.png" || fail "the self-test"
 
-    say "The window"
-    (WAIT=40 wine "$installed/Casparian Flow.exe" --home 'C:\home' >/dev/null || true) &
+    say "The window, with evidence for a worker process"
+    (WAIT=60 wine "$installed/Casparian Flow.exe" --home 'C:\home' "Z:$root/resources/sample" >/dev/null || true) &
     window=$!
-    sleep 25
+    sleep 35
     grab "$work/screen.png"
     say "An upgrade while it runs is refused"
-    if WAIT=60 wine "$setup" /S; then fail "the program was replaced while it ran"; fi
+    said=0
+    WAIT=60 wine "$setup" /S || said=$?
+    [ "$said" = 2 ] || fail "the installer ended with $said while the program ran"
+    find "$user" -name casparian-setup.log -exec iconv -f UTF-16 {} + | grep 'is running' ||
+        fail "the log does not say why"
     wait "$window" || true
+    WAIT=60 wine "$installed/casparian.exe" tables --home 'C:\home' | tee "$work/tables"
+    grep -q processes "$work/tables" || fail "the window's worker has read nothing"
 
     say "Upgrading"
     echo stale >"$installed/_internal/stale.dll"
@@ -213,14 +265,16 @@ try() {
     [ ! -e "$installed/_internal/stale.dll" ] || fail "a file of the older version stayed"
 
     say "Uninstalling"
-    WAIT=120 wine "$installed/uninstall.exe" /S || true
-    wait_gone "$installed"
+    uninstall
     [ -f "$user/.casparian_flow/of the user.txt" ] || fail "the user's data is gone"
-    if WAIT=60 wine reg query 'HKCU\Software\Microsoft\Windows\CurrentVersion\Uninstall\CasparianFlow' >/dev/null; then
-        fail "the registry still has it"
-    fi
-    find "$user" -name '*asparian*.lnk' | grep . && fail "a shortcut stayed"
-    say "Passed: installed, tested, seen, upgraded, uninstalled; the user's data stayed"
+
+    say "Installing again, and uninstalling with the user's data"
+    WAIT=300 wine "$setup" /S || fail "the installer"
+    # What jobs have written is read-only.
+    chmod a-w "$user/.casparian_flow/of the user.txt"
+    uninstall /PURGE
+    wait_gone "$user/.casparian_flow"
+    say "Passed: installed, tested, seen, upgraded, uninstalled; the user's data stayed until it was to go"
 }
 
 # The uninstaller goes on in a copy of itself.
@@ -240,16 +294,16 @@ picture.save(sys.argv[1])
 image = picture.toImage()
 colours = {image.pixel(x, y) for x in range(0, image.width(), 5) for y in range(0, image.height(), 5)}
 print(f"{len(colours)} colours on the screen")
-' "$1"
+sys.exit(len(colours) < 100)  # an empty screen
+' "$1" || fail "the window does not show"
 }
 
 echo "$never"
+trap finish EXIT
+ensure_environment
 ensure_tools
-[ -d "$root/build/art" ] || fail "run sh packaging/dev.sh build first"
 mkdir -p "$work"
 Xvfb "$display" -screen 0 1280x800x24 -nolisten tcp >/dev/null 2>&1 &
-xvfb=$!
-trap 'kill $xvfb 2>/dev/null; /usr/lib/wine/wineserver -k 2>/dev/null || true' EXIT
+display_of=$!
 export DISPLAY="$display"
 for step in ${STEPS:-fetch assemble prepare_wine freeze pack try}; do $step; done
-echo "$never"

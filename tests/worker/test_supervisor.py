@@ -1,6 +1,8 @@
 import os
+import subprocess
 import sys
 
+from casparian.worker import supervisor
 from casparian.worker.supervisor import worker_command
 
 
@@ -23,3 +25,25 @@ def test_the_window_on_windows_starts_the_program_that_has_streams(monkeypatch, 
     command = worker_command()
     monkeypatch.undo()
     assert command == [str(tmp_path / "casparian.exe"), "worker-process"]
+
+
+def test_on_windows_no_tool_is_taken_from_the_current_folder(monkeypatch):
+    asked, ended = [], []
+
+    def refuse(command, **_):
+        asked.append(command)
+        raise PermissionError("blocked")
+
+    class Process:
+        pid = 7
+
+        def kill(self):
+            ended.append(self.pid)
+
+    monkeypatch.setenv("SYSTEMROOT", "D:\\Windows")
+    monkeypatch.setattr(subprocess, "run", refuse)
+    monkeypatch.setattr(os, "name", "nt")
+    supervisor._kill_group(Process())
+    monkeypatch.undo()
+    assert asked == [["D:\\Windows\\System32\\taskkill.exe", "/F", "/T", "/PID", "7"]]
+    assert ended == [7], "a worker must end even where that tool is blocked"

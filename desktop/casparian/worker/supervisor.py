@@ -43,6 +43,7 @@ GRACE_S = 1.0
 STDERR_TAIL_BYTES = 16 * 1024
 STDERR_LIMIT_BYTES = 64 * 1024 * 1024
 
+_NO_WINDOW: int = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 _KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "WINDIR", "TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL", "TZ")
 
 
@@ -100,7 +101,7 @@ class WorkerProcess:
                 env=_environment(limits),
                 # A group of its own: a kill reaches whatever the parser may have started.
                 start_new_session=os.name == "posix",
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                creationflags=_NO_WINDOW,
             )
         except OSError as error:
             raise EnvironmentProblem("A worker process could not be started", str(error)) from error
@@ -317,9 +318,15 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         return
+    # By its path: Windows looks for a bare name in the current folder too, and evidence may lie there.
+    tool = os.environ.get("SYSTEMROOT", r"C:\Windows") + r"\System32\taskkill.exe"
     with contextlib.suppress(OSError):
         subprocess.run(  # noqa: S603
-            ["taskkill", "/F", "/T", "/PID", str(process.pid)],  # noqa: S607
+            [tool, "/F", "/T", "/PID", str(process.pid)],
             check=False,
             capture_output=True,
+            creationflags=_NO_WINDOW,
         )
+    # Where that tool may not be run, at least the worker itself ends.
+    with contextlib.suppress(OSError):
+        process.kill()
