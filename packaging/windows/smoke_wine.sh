@@ -300,6 +300,8 @@ sys.exit(len(colours) < 100)  # an empty screen
 
 echo "$never"
 trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' HUP TERM # a shell that a signal ends says nothing else
 ensure_environment
 ensure_tools
 mkdir -p "$work"
