@@ -35,7 +35,7 @@ from casparian.services.sample import sample_case
 from casparian.ui import chrome, formats, parts, problems, theme
 from casparian.ui.about import AboutDialog
 from casparian.ui.actions import GROUPS, Action, Actions
-from casparian.ui.guide import Guide, page_for
+from casparian.ui.guide import GuideControl
 from casparian.ui.intake import IntakeControl, local_paths
 from casparian.ui.jobs_panel import JobsPanel
 from casparian.ui.palette import Entry, Help, Palette, entries_of
@@ -91,7 +91,7 @@ class MainWindow(QMainWindow):
         self._is_leaving = self._is_restarting = False
         self._jobs_at_work = 0
         self.actions_registry = Actions(self)
-        self._guide: Guide | None = None
+        self.guide = GuideControl(self._memory, self._view_in_front, self)
         self.intake = IntakeControl(services, tasks, bridge, self)
         self._build(bridge)
         self._connect()
@@ -218,7 +218,7 @@ class MainWindow(QMainWindow):
         add = self.actions_registry.add
         add(
             Action(
-                "help.guide", "User guide", self._on_guide, "Help", "F1", "help",
+                "help.guide", "User guide", self.guide.open, "Help", "F1", "help",
                 hint="Open the guide at the page on what is in front",
             )
         )  # fmt: skip
@@ -328,10 +328,7 @@ class MainWindow(QMainWindow):
         self._memory.setValue("geometry", self.saveGeometry())
         self._memory.setValue("panels", self.saveState())
         self._memory.setValue("inspector", str(self._inspector_shown.isChecked()).lower())
-        shown = self._views.currentWidget()
-        for name, view in self._view.items():
-            if view is shown:
-                self._memory.setValue("view", name)
+        self._memory.setValue("view", self._view_in_front())
         for splitter in self.findChildren(QSplitter):
             if splitter.objectName():
                 self._memory.setValue(f"splitters/{splitter.objectName()}", splitter.saveState())
@@ -351,6 +348,7 @@ class MainWindow(QMainWindow):
                 self._leave,
             ).rejected.connect(self._stay)
             return
+        self.guide.close()
         self._remember()
         self.intake.cancel()
         event.accept()
@@ -526,12 +524,9 @@ class MainWindow(QMainWindow):
         if self._settings.theme == "system":
             theme.apply(cast("QApplication", QApplication.instance()), "system")
 
-    def _on_guide(self) -> None:
+    def _view_in_front(self) -> str:
         front = self._views.currentWidget()
-        shown = next(name for name, view in self._view.items() if view is front)
-        if self._guide is None:
-            self._guide = Guide(self)
-        self._guide.show_page(page_for(QApplication.focusWidget(), shown))
+        return next(name for name, view in self._view.items() if view is front)
 
     @Slot()
     def _on_about(self) -> None:
