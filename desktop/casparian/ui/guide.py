@@ -85,7 +85,6 @@ PARTS = {
 """Parts of the window, and dialogs, with a page of their own, by the name of the widget."""
 VIEWS = {"workspace": "start", "sources": "sources", "rules": "rules", "results": "results"}
 _MARGIN = 3 * theme.GRID
-_PICTURE_WIDTH = 880
 _HAS_KEY = "opens_guide"
 
 
@@ -507,12 +506,13 @@ class _Page(QTextBrowser):
             cursor.setPosition(start + length, QTextCursor.MoveMode.KeepAnchor)
             cursor.mergeCharFormat(look)
 
-    def _picture(self, name: str, width: int) -> QImage:
-        """A picture in the size in which it is shown: Qt would shrink it roughly."""
+    def _picture(self, name: str, room: int) -> QImage:
+        """A picture as large as it is shown, which is its own size if there is room: Qt shrinks roughly."""
         ratio = self.devicePixelRatioF()
         address = self.document().baseUrl().resolved(QUrl(name))
-        picture = QImage(address.toLocalFile()).scaledToWidth(
-            round(width * ratio), Qt.TransformationMode.SmoothTransformation
+        whole = QImage(address.toLocalFile())
+        picture = whole.scaledToWidth(
+            round(min(room, whole.width()) * ratio), Qt.TransformationMode.SmoothTransformation
         )
         picture.setDevicePixelRatio(ratio)
         kind = QTextDocument.ResourceType.ImageResource.value
@@ -520,7 +520,7 @@ class _Page(QTextBrowser):
         return picture
 
     def _fit_pictures(self) -> None:
-        room = min(self.viewport().width() - 3 * _MARGIN, _PICTURE_WIDTH)
+        room = self.viewport().width() - 3 * _MARGIN
         cursor = QTextCursor(self.document())
         block = self.document().begin()
         while block.isValid():
@@ -531,7 +531,7 @@ class _Page(QTextBrowser):
                 if form.isImageFormat() and room > 0:
                     image = form.toImageFormat()
                     picture = self._picture(image.name(), room)
-                    image.setWidth(room)
+                    image.setWidth(picture.deviceIndependentSize().width())
                     image.setHeight(picture.deviceIndependentSize().height())
                     cursor.setPosition(piece.position())
                     cursor.setPosition(
