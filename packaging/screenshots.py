@@ -122,6 +122,7 @@ class Studio:
     async def _guide_of_work(self, mode: str) -> None:
         window = self._window
         window.show_view("workspace")
+        await self._settled()
         window.resize(GUIDE_SIZE)
         await self._settled()
         self._take(window, f"workspace-{mode}")

@@ -15,6 +15,7 @@ from PySide6.QtGui import (
     QCloseEvent,
     QImage,
     QKeySequence,
+    QPainter,
     QResizeEvent,
     QShortcut,
     QTextBlock,
@@ -456,7 +457,8 @@ class _Page(QTextBrowser):
             shape.setTopMargin(2 * theme.GRID if level else 0)
             goes_on = is_code and _is_code(block.next())
             shape.setBottomMargin(0 if goes_on else theme.GRID)
-            shape.setLineHeight(130, QTextBlockFormat.LineHeightTypes.ProportionalHeight.value)
+            if not _has_picture(block):
+                shape.setLineHeight(130, QTextBlockFormat.LineHeightTypes.ProportionalHeight.value)
             if is_code:
                 shape.setBackground(theme.color("panel"))
                 shape.setLeftMargin(theme.GRID)
@@ -513,7 +515,11 @@ class _Page(QTextBrowser):
         whole = QImage(address.toLocalFile())
         picture = whole.scaledToWidth(
             round(min(room, whole.width()) * ratio), Qt.TransformationMode.SmoothTransformation
-        )
+        ).convertToFormat(QImage.Format.Format_RGB32)
+        painter = QPainter(picture)
+        painter.setPen(theme.color("edge"))
+        painter.drawRect(picture.rect().adjusted(0, 0, -1, -1))
+        painter.end()
         picture.setDevicePixelRatio(ratio)
         kind = QTextDocument.ResourceType.ImageResource.value
         self.document().addResource(kind, address, picture)
@@ -545,6 +551,10 @@ class _Page(QTextBrowser):
 
 def _same(heading: str, wanted: str) -> bool:
     return heading.casefold().replace("-", " ") == wanted.casefold().replace("-", " ")
+
+
+def _has_picture(block: QTextBlock) -> bool:
+    return "\N{OBJECT REPLACEMENT CHARACTER}" in block.text()
 
 
 def _is_code(block: QTextBlock) -> bool:
