@@ -530,7 +530,7 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_about(self) -> None:
-        AboutDialog(self._settings, self).open()
+        AboutDialog(self._settings, self._tasks, self).open()
 
     @Slot()
     def _on_help(self) -> None:
