@@ -201,6 +201,14 @@ def test_pictures_fit_the_page(guide):
     assert 0 < picture.width() <= browser.viewport().width()
 
 
+def test_lines_stay_readable_in_a_wide_window(guide):
+    browser = guide.findChild(QTextBrowser)
+    for width in (700, 1900):
+        guide.resize(width, 700)
+        text = browser.document().textWidth()
+        assert text <= min(960, browser.viewport().width())
+
+
 def test_pages_are_in_the_colours_of_the_theme(guide, look):
     browser = guide.findChild(QTextBrowser)
     for mode in ("dark", "light"):

@@ -195,6 +195,17 @@ def test_the_buttons_of_a_report_have_names_and_close_is_the_default(host, qtbot
     dialog.close()
 
 
+def test_the_quiet_button_has_the_focus(host, qtbot):
+    for dialog, quiet in (
+        (problems.show(UserProblem("A problem"), host), "Close"),
+        (problems.show(ZeroDivisionError(), host), "Close"),
+        (problems.confirm(host, "Sure?", "It goes.", "Delete", int), "Cancel"),
+    ):
+        qtbot.waitUntil(dialog.isVisible)
+        assert dialog.focusWidget().text().replace("&", "") == quiet
+        dialog.close()
+
+
 def test_every_dialog_closes_on_esc(host, qtbot):
     asked = []
     for dialog in (

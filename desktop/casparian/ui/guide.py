@@ -86,6 +86,8 @@ PARTS = {
 """Parts of the window, and dialogs, with a page of their own, by the name of the widget."""
 VIEWS = {"workspace": "start", "sources": "sources", "rules": "rules", "results": "results"}
 _MARGIN = 3 * theme.GRID
+_LINE_WIDTH = 960
+"""Longer lines are hard to read, however wide the window is."""
 _HAS_KEY = "opens_guide"
 
 
@@ -379,6 +381,7 @@ class _Page(QTextBrowser):
         self.setOpenExternalLinks(False)
         self.setFrameShape(QTextBrowser.Shape.NoFrame)
         self.setProperty("look", "plain")
+        self.setLineWrapMode(QTextBrowser.LineWrapMode.FixedPixelWidth)
         self._hits: list[QTextCursor] = []
 
     @override
@@ -444,6 +447,7 @@ class _Page(QTextBrowser):
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self.setLineWrapColumnOrWidth(min(self.viewport().width(), _LINE_WIDTH))
         self._fit_pictures()
 
     def _dress(self) -> None:
@@ -526,7 +530,7 @@ class _Page(QTextBrowser):
         return picture
 
     def _fit_pictures(self) -> None:
-        room = self.viewport().width() - 3 * _MARGIN
+        room = min(self.viewport().width(), _LINE_WIDTH) - 2 * _MARGIN
         cursor = QTextCursor(self.document())
         block = self.document().begin()
         while block.isValid():

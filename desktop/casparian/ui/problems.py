@@ -313,7 +313,7 @@ def _lay_out(
         grid.addWidget(body, grid.rowCount(), 0, 1, 2)
         grid.setRowStretch(grid.rowCount() - 1, 1)
     grid.addWidget(buttons, grid.rowCount(), 0, 1, 2)
-    quiet = QDialogButtonBox.StandardButton.Close | QDialogButtonBox.StandardButton.Cancel
+    quiet = {QDialogButtonBox.StandardButton.Close, QDialogButtonBox.StandardButton.Cancel}
     for button in buttons.buttons():
         if buttons.standardButton(button) in quiet:
             button.setFocus()
