@@ -1,6 +1,9 @@
 """Take the pictures of the README: the real window, real evidence, every view, light and dark.
 
     python packaging/screenshots.py EVIDENCE [--out resources/screenshots] [--size 1280x800] [--home HOME]
+    python packaging/screenshots.py --guide
+
+The second takes those of the user guide, of parts of the window with the sample case, into its own folder.
 
 It works on a home of its own that is thrown away afterwards, unless --home names one, whose tables it then
 shows as they are. Without a screen it draws off screen; the pictures are the same. The configuration is
@@ -30,7 +33,7 @@ if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
 import qasync  # type: ignore[import-untyped]  # noqa: E402  # it ships no types
 from PySide6.QtCore import QEvent, QPoint, QRect, QSize, Qt  # noqa: E402
 from PySide6.QtGui import QImage, QPainter  # noqa: E402
-from PySide6.QtWidgets import QApplication, QLabel  # noqa: E402
+from PySide6.QtWidgets import QAbstractItemView, QApplication, QLabel, QWidget  # noqa: E402
 
 from casparian.bootstrap import open_services  # noqa: E402
 from casparian.domain.addresses import parse  # noqa: E402
@@ -45,11 +48,10 @@ from casparian.ui.column_layout import ColumnLayout, ColumnLayouts  # noqa: E402
 from casparian.ui.export_dialog import ExportDialog  # noqa: E402
 from casparian.ui.main_window import MainWindow  # noqa: E402
 from casparian.ui.tasks import PoolExecutor, Tasks  # noqa: E402
+from casparian.ui.welcome import WelcomeDialog  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-
-    from PySide6.QtWidgets import QWidget
 
     from casparian.bootstrap import Services
     from casparian.settings import Settings
@@ -74,6 +76,16 @@ WHERE event_id IN (4624, 4625)
 GROUP BY ALL
 ORDER BY logons DESC"""
 
+GUIDE = ROOT / "resources" / "guide" / "pictures"
+GUIDE_SIZE = QSize(1040, 680)
+"""Small, so that the guide shows its pictures as large as they are."""
+GUIDE_QUERY = """\
+-- Which host is called as regularly as a clock?
+SELECT host, count(*) AS calls, sum(bytes_sent) AS sent
+FROM proxy
+GROUP BY ALL
+ORDER BY sent DESC"""
+
 
 class Studio:
     """Shows the window's views one after another, and takes their pictures."""
@@ -94,6 +106,97 @@ class Studio:
         for mode in ("light", "dark"):
             theme.apply(self._app, mode)
             await self._views(mode)
+
+    async def take_guide(self, sample: Path) -> None:
+        """Take in the sample case, and take the parts of the window that the guide shows."""
+        await self._until(lambda: self._window.workspace is not None, "the workspace is open")
+        self._window.take_in([os.fsencode(sample)])
+        await self._until(self._has_tables, "the first table is there")
+        await self._until(self._is_idle, "every job has ended")
+        mode: theme.Mode
+        for mode in ("light", "dark"):
+            theme.apply(self._app, mode)
+            await self._guide_of_work(mode)
+            await self._guide_of_results(mode)
+
+    async def _guide_of_work(self, mode: str) -> None:
+        window = self._window
+        window.show_view("workspace")
+        await self._settled()
+        window.resize(GUIDE_SIZE)
+        await self._settled()
+        self._take(window, f"workspace-{mode}")
+        jobs = window.findChild(QAbstractItemView, "jobs_table")
+        assert jobs is not None
+        states = [jobs.model().index(row, 0).data() for row in range(jobs.model().rowCount())]
+        jobs.setCurrentIndex(jobs.model().index(states.index("partial"), 0))
+        await self._settled()
+        self._take(window.jobs, f"jobs-{mode}")
+
+        window.actions_registry.get("view.jobs").trigger()
+        window.show_view("sources")
+        window.sources.show_files()
+        table = window.findChild(QAbstractItemView, "files_table")
+        assert table is not None
+        table.setCurrentIndex(table.model().index(2, 0))
+        await self._settled()
+        self._take(window.sources, f"sources-{mode}")
+        window.sources.show_plan()
+        again = window.actions_registry.get("plan.force")
+        again.trigger()  # all is read by now: what would run then
+        await self._settled()
+        plan = window.findChild(QWidget, "plan_view")
+        assert plan is not None
+        self._take(plan, f"plan-{mode}", height=440)
+        again.trigger()
+
+        window.show_view("rules")
+        rules = window.findChild(QAbstractItemView, "rules_table")
+        assert rules is not None
+        kinds = [rules.model().index(row, 3).data() for row in range(rules.model().rowCount())]
+        rules.setCurrentIndex(rules.model().index(kinds.index("delimited"), 0))
+        await self._settled()
+        self._take(window.rules, f"rules-{mode}", height=470)
+
+    async def _guide_of_results(self, mode: str) -> None:
+        window, results = self._window, self._window.results
+        window.show_view("results")
+        results.open_table("access_log")
+        await self._until(lambda: results.viewer().rows > 0, "the table is open")
+        viewer = results.viewer()
+        viewer.clear_filters()
+        viewer.add_filters([Filter("status", "=", "500")])
+        await self._settled()
+        viewer.grid.go_to(1)
+        await self._until(lambda: "SHA-256" in results.inspector.origin(), "the origin is known")
+        await self._settled()
+        self._take(results.inspector, f"inspector-{mode}")
+        inspector = window.actions_registry.get("view.inspector")
+        inspector.trigger()  # hides it
+        await self._settled()
+        self._take(viewer, f"table-{mode}", height=320)
+
+        results.open_table("edr_events_quarantine")
+        await self._until(lambda: results.viewer().rows == 3, "the quarantine is open")
+        await self._settled()
+        self._take(results.viewer(), f"quarantine-{mode}", height=144)
+
+        results.show_sql()
+        results.console.set_sql(GUIDE_QUERY)
+        results.console.run()
+        await self._until(lambda: not results.console.is_running, "the query has ended")
+        await self._settled()
+        self._take(results.console, f"sql-{mode}", height=470)
+        inspector.trigger()
+
+        window.actions_registry.get("results.export").trigger()
+        dialog = window.findChild(ExportDialog)
+        assert dialog is not None
+        dialog.set_target(Path("/cases/harrow/connections.csv"))
+        await self._settled()
+        self._take(dialog, f"export-{mode}")
+        dialog.reject()
+        window.actions_registry.get("view.jobs").trigger()
 
     async def _views(self, mode: str) -> None:
         window = self._window
@@ -158,9 +261,11 @@ class Studio:
         self._take(window, f"results-sql-{mode}")
         jobs.trigger()
 
-    def _take(self, window: QWidget, name: str, over: QWidget | None = None) -> None:
-        """Take a picture of the window, with another window that stands over it."""
-        whole = window.grab()
+    def _take(
+        self, window: QWidget, name: str, over: QWidget | None = None, height: int = 0
+    ) -> None:
+        """Take a picture of the window, or its upper part, with another window that stands over it."""
+        whole = window.grab(QRect(0, 0, window.width(), height or window.height()))
         if over is not None:
             painter = QPainter(whole)
             at = over.mapToGlobal(QPoint(0, 0)) - window.mapToGlobal(QPoint(0, 0))
@@ -168,10 +273,7 @@ class Studio:
             painter.setPen(theme.color("edge"))
             painter.drawRect(QRect(at, over.size()).adjusted(-1, -1, 0, 0))
             painter.end()
-        few = _with_few_colours(whole.toImage())
-        path = self._out / f"{name}.png"
-        few.save(str(path), quality=0)
-        print(f"{path}  {path.stat().st_size:,} bytes")
+        _save(whole.toImage(), self._out / f"{name}.png")
 
     def _workspace_id(self) -> str:
         workspace = self._window.workspace
@@ -195,6 +297,11 @@ class Studio:
     async def _settled(self) -> None:
         """Let what is on its way arrive: pages, counts, layouts."""
         await asyncio.sleep(1.0)
+
+
+def _save(image: QImage, path: Path) -> None:
+    _with_few_colours(image).save(str(path), quality=0)
+    print(f"{path}  {path.stat().st_size:,} bytes")
 
 
 def _with_few_colours(image: QImage) -> QImage:
@@ -225,7 +332,10 @@ def main() -> int:
     arguments.add_argument("--size", default="1280x800")
     arguments.add_argument("--home", type=Path)
     arguments.add_argument("--configuration", action="store_true", help="of these pages alone")
+    arguments.add_argument("--guide", action="store_true", help="those of the user guide")
     given = arguments.parse_args()
+    if given.guide:
+        given.out, given.evidence = GUIDE, [ROOT / "resources" / "sample"]
     width, height = map(int, given.size.split("x"))
     given.out.mkdir(parents=True, exist_ok=True)
     app = make_application("light")
@@ -238,6 +348,11 @@ def main() -> int:
         for one, copy in zip(given.evidence, evidence, strict=True):
             shutil.copytree(one, copy) if one.is_dir() else shutil.copy2(one, copy)
         home = load(given.home or Path(folder) / "home")
+        if given.guide:
+            show = Showing(app, loop, GUIDE, GUIDE_SIZE)
+            show(home, lambda studio: studio.take_guide(evidence[0]))
+            _welcome(app, loop, Path(folder) / "first")
+            return 0
         if not given.configuration:
             show(home, lambda studio: studio.take_all(evidence))
         show(home, lambda studio: studio.take_configuration("local"))
@@ -246,6 +361,27 @@ def main() -> int:
             show(settings, lambda studio, name=name: studio.take_configuration(name))
     loop.close()
     return 0
+
+
+def _welcome(app: QApplication, loop: qasync.QEventLoop, home: Path) -> None:
+    """Take the dialog of the first start."""
+    short, long = PoolExecutor(1, "short"), PoolExecutor(1, "long")
+    tasks = Tasks(loop, short, long)
+    dialog = WelcomeDialog(replace(load(home, writes=False), home=Path("~/.casparian_flow")), tasks)
+    dialog.setFixedWidth(760)
+    dialog.show()
+    mode: theme.Mode
+    for mode in ("light", "dark"):
+        theme.apply(app, mode)
+        loop.run_until_complete(asyncio.sleep(1.0))
+        _save(dialog.grab().toImage(), GUIDE / f"welcome-{mode}.png")
+    dialog.close()
+    tasks.close()
+    for pool in (short, long):
+        pool.shutdown()
+    for one in (dialog, tasks):
+        one.deleteLater()
+    QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 def _other_profiles() -> Iterator[tuple[str, dict[str, str]]]:

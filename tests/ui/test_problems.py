@@ -77,6 +77,67 @@ def test_a_report_has_the_last_of_the_log_and_not_whose_folder_it_is(host, tmp_p
     assert str(tmp_path) not in text
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("postgres://ada:geheim@db/cases", "postgres://ada:***@db/cases"),
+        ("sqlserver://sa:g%40heim@h:1/d?x=1", "sqlserver://sa:***@h:1/d?x=1"),
+        ("postgres://ada@db/cases", "postgres://ada@db/cases"),
+        ("host=db password=geheim user=ada", "host=db password=*** user=ada"),
+        ("connect(password='ge heim', port=1)", "connect(password=***, port=1)"),
+        ("Driver={x};PWD={ge;heim};UID=sa", "Driver={x};PWD=***;UID=sa"),
+        ('{"password": "geheim"}', '{"password": ***}'),
+        ("from the environment: tr0ub4dor", "from the environment: ***"),
+        ("no secret here", "no secret here"),
+    ],
+)
+def test_a_report_has_no_passwords(said, told, monkeypatch):
+    monkeypatch.setenv("CASPARIAN_PASSWORD_CASES", "tr0ub4dor")
+    assert problems.redacted(said) == told
+
+
+@pytest.mark.parametrize(
+    ("home", "said", "told"),
+    [
+        ("/home/ada", "/home/ada/x and /srv/ada", "~/x and /srv/ada"),
+        ("/", "/etc/hosts", "/etc/hosts"),
+    ],
+)
+def test_a_report_does_not_say_whose_folder_it_is(home, said, told, monkeypatch):
+    monkeypatch.setattr(Path, "home", lambda: Path(home))
+    assert problems.redacted(said) == told
+
+
+def test_a_report_needs_no_home(monkeypatch):
+    def unknown():
+        raise RuntimeError("no home")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    assert "by nothing" in problems.report(ZeroDivisionError("by nothing"))
+
+
+def test_a_report_of_a_name_that_is_no_text_can_be_saved(host, tmp_path):
+    dialog = problems.show(ValueError("/evidence/\udcff"), host)
+    dialog._on_chosen(str(tmp_path / "report.txt"))
+    assert "/evidence/\\udcff" in (tmp_path / "report.txt").read_text("utf-8")
+    dialog.close()
+
+
+def test_a_report_has_the_end_of_a_long_log_only(host, tmp_path):
+    handler = RotatingFileHandler(tmp_path / "window.log", encoding="utf-8")
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        root.warning("x" * 1_000_000)
+        root.warning("the last")
+        text = problems.report(ZeroDivisionError())
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+    assert text.endswith("the last")
+    assert len(text) < 100_000
+
+
 def test_a_report_can_be_saved(host, tmp_path):
     dialog = problems.show(ZeroDivisionError("by nothing"), host)
     dialog._on_chosen(str(tmp_path / "report.txt"))
@@ -97,6 +158,52 @@ def test_a_crash_on_top_of_a_crash_is_only_logged(host, qtbot, caplog):
     assert len(shown) == 1
     assert caplog.text.count("another bug") == 2
     shown[0].close()
+
+
+def test_a_bug_of_a_task_while_a_report_is_shown_is_only_logged(host, caplog):
+    first = problems.show(ZeroDivisionError(), host)
+    assert problems.show(ZeroDivisionError(), host) is None
+    assert "another bug" in caplog.text
+    first.close()
+    again = problems.show(ZeroDivisionError(), host)
+    assert again is not None
+    again.close()
+
+
+def test_a_bug_in_the_crash_dialog_does_not_recurse(host, monkeypatch, caplog):
+    told = []
+    monkeypatch.setattr(sys, "excepthook", lambda *what: told.append(what[0]))
+
+    def fails(_error):
+        sys.excepthook(KeyError, KeyError(), None)
+        raise ValueError("the report has a bug")
+
+    monkeypatch.setattr(problems, "report", fails)
+    undo = problems.install_excepthook(lambda: host)
+    sys.excepthook(ZeroDivisionError, ZeroDivisionError("by nothing"), None)
+    undo()
+    assert told == [KeyError, ZeroDivisionError]
+    assert "the report has a bug" in caplog.text
+
+
+def test_the_buttons_of_a_report_have_names_and_close_is_the_default(host, qtbot):
+    dialog = problems.show(ZeroDivisionError(), host)
+    buttons = {one.text().replace("&", ""): one for one in dialog.findChildren(QPushButton)}
+    assert set(buttons) == {"Copy report", "Save report…", "Close"}
+    assert [one.isDefault() for one in buttons.values()].count(True) == 1
+    assert buttons["Close"].isDefault()
+    dialog.close()
+
+
+def test_the_quiet_button_has_the_focus(host, qtbot):
+    for dialog, quiet in (
+        (problems.show(UserProblem("A problem"), host), "Close"),
+        (problems.show(ZeroDivisionError(), host), "Close"),
+        (problems.confirm(host, "Sure?", "It goes.", "Delete", int), "Cancel"),
+    ):
+        qtbot.waitUntil(dialog.isVisible)
+        assert dialog.focusWidget().text().replace("&", "") == quiet
+        dialog.close()
 
 
 def test_every_dialog_closes_on_esc(host, qtbot):

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from casparian import assets
 from casparian.domain.evidence import Scan, ScanState, Source
 from casparian.services.sources import SourceSummary
 from casparian.ui.record_table import PAGE
@@ -71,6 +72,26 @@ def test_a_source_says_whether_its_list_can_be_trusted(scan, said):
 
 def test_an_empty_view_says_what_to_do_first(view, qtbot):
     qtbot.waitUntil(view.findChild(QWidget, "files_empty").isVisible)
+
+
+def test_the_sample_case_is_offered_until_there_is_a_source(window, view, take_in, case, qtbot):
+    offers = [
+        window.findChild(QPushButton, f"{empty}_help.sample")
+        for empty in ("files_empty", "ready_empty")
+    ]
+    qtbot.waitUntil(lambda: not any(one.isHidden() for one in offers))
+    assert [one.accessibleName() for one in offers] == ["Try a sample case"] * 2
+    take_in(case(a__txt="no table comes of it"))
+    qtbot.waitUntil(lambda: all(one.isHidden() for one in offers))
+
+
+def test_the_sample_case_is_read_from_where_it_lies(view, services, qtbot):
+    offer = view.findChild(QPushButton, "files_empty_help.sample")
+    qtbot.waitUntil(offer.isVisible)
+    QTest.mouseClick(offer, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "staff.json" in files(view))
+    (source,) = services.sources.list(services.workspaces.default().id)
+    assert source.source.path_bytes == os.fsencode(assets.folder("sample"))
 
 
 def test_files_are_filtered_sorted_and_opened(view, take_in, case, qtbot):

@@ -16,51 +16,42 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from casparian import __version__, assets
+from casparian import __version__
+from casparian.services import configuration
+from casparian.services.components import Component, components
 from casparian.ui import parts, problems, theme
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from casparian.settings import Settings
+    from casparian.ui.tasks import Tasks
 
 
 def places(settings: Settings) -> str:
-    """Where the program keeps things, a line each; secrets are no part of an address's key."""
+    """Where the program keeps things, a line each; addresses of servers are without passwords."""
+    roles = {role.name: role.place for role in configuration.roles(settings)}
     return "\n".join(
         f"{name:<12} {place}"
         for name, place in (
             ("Home", settings.home),
             ("Settings", settings.config_path),
-            ("State", settings.state.key),
-            ("Outputs", settings.sink.key),
-            ("Query", settings.catalog_path),
+            *((configuration.ROLES[role][0], place) for role, place in roles.items()),
             ("Logs", settings.logs_dir),
             ("Staging", settings.staging_dir),
         )
     )
 
 
-def licences() -> dict[str, list[Path]]:
-    """The files with the terms of each component; a checkout has only those of common licences."""
-    found: dict[str, list[Path]] = {}
-    root = assets.folder("licences")
-    for one in sorted(root.rglob("*.txt"), key=lambda path: str(path).casefold()):
-        name = one.parent.name if one.parent != root else one.stem
-        found.setdefault(name, []).append(one)
-    return found
-
-
 class AboutDialog(parts.Dialog):
     """Versions, licences and places, each to be read and copied."""
 
-    def __init__(self, settings: Settings, parent: QWidget) -> None:
+    def __init__(self, settings: Settings, tasks: Tasks, parent: QWidget) -> None:
         super().__init__(parent)
         self.setObjectName("about_dialog")
         self.setWindowTitle("About Casparian Flow")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._facts = f"{problems.versions()}\n\n{places(settings)}"
-        self._licences = licences()
+        self._tasks = tasks
+        self._components: list[Component] = []
         copy = QPushButton("Copy versions and places")
         copy.setObjectName("about_copy")
         copy.setAccessibleName("Copy versions and places")
@@ -95,23 +86,30 @@ class AboutDialog(parts.Dialog):
         self._list = QListWidget()
         self._list.setObjectName("about_components")
         self._list.setAccessibleName("Components")
-        for name in self._licences:
-            self._list.addItem(QListWidgetItem(name))
         self._terms = _text("", "about_terms", "Terms")
-        self._list.currentTextChanged.connect(self._on_component)
+        self._list.currentRowChanged.connect(self._on_chosen)
         splitter = QSplitter()
         splitter.addWidget(self._list)
         splitter.addWidget(self._terms)
         splitter.setStretchFactor(1, 1)
         splitter.setSizes([248, 520])
         splitter.setChildrenCollapsible(False)
-        self._list.setCurrentRow(0)
+        self._tasks.run(self, components, self._on_components, key="components")
         return splitter
 
-    @Slot(str)
-    def _on_component(self, name: str) -> None:
-        texts = [one.read_text("utf-8", "replace") for one in self._licences.get(name, ())]
-        self._terms.setPlainText(f"\n\n{'-' * 72}\n\n".join(texts))
+    def _on_components(self, found: list[Component]) -> None:
+        self._components = found
+        for one in found:
+            item = QListWidgetItem(one.name)
+            item.setToolTip(one.terms)
+            self._list.addItem(item)
+        self._list.setCurrentRow(0)
+
+    @Slot(int)
+    def _on_chosen(self, row: int) -> None:
+        if row >= 0:
+            read = self._components[row].text
+            self._tasks.run(self, read, self._terms.setPlainText, key="terms")
 
     @Slot()
     def _on_copy(self) -> None:

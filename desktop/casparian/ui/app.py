@@ -26,6 +26,7 @@ from casparian.durable import SHARE_WARNING, network_share
 from casparian.settings import is_new, load
 from casparian.ui import icons, problems, theme
 from casparian.ui.bridge import EventBridge
+from casparian.ui.guide import GuideControl
 from casparian.ui.instance import Instance
 from casparian.ui.main_window import MainWindow
 from casparian.ui.profile_dialog import NoStoreDialog
@@ -167,6 +168,8 @@ def _welcome(
     theme.apply(app, cast("theme.Mode", settings.theme))
     with _few_tasks(loop) as tasks:
         dialog = WelcomeDialog(settings, tasks)
+        guide = GuideControl(None, lambda: "workspace", dialog)
+        dialog.finished.connect(guide.close)
         return _asked(loop, dialog), dialog.paths
 
 

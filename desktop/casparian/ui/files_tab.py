@@ -87,7 +87,9 @@ class FilesTab(QWidget):
 
     counted = Signal(int)
 
-    def __init__(self, services: Services, tasks: Tasks, add: Sequence[QAction]) -> None:
+    def __init__(
+        self, services: Services, tasks: Tasks, add: Sequence[QAction], sample: QAction
+    ) -> None:
         super().__init__()
         self.setObjectName("files_tab")
         self._services, self._tasks = services, tasks
@@ -103,7 +105,7 @@ class FilesTab(QWidget):
         self._typing.setSingleShot(True)
         self._typing.setInterval(TYPING_PAUSE_MS)
         self._typing.timeout.connect(self._refresh.now)
-        self._build(add)
+        self._build(add, sample)
 
     def set_workspace(self, workspace: Workspace) -> None:
         """List the files of another workspace."""
@@ -117,6 +119,10 @@ class FilesTab(QWidget):
         if (source_id, folder) != self._scope:
             self._scope = (source_id, folder)
             self._refresh.now()
+
+    def offer_sample(self, *, offers: bool) -> None:
+        """Offer the sample case where there is nothing yet, or no longer."""
+        self._empty.offer(quiet=offers)
 
     def refresh(self) -> None:
         """Something about the files changed."""
@@ -136,7 +142,7 @@ class FilesTab(QWidget):
         self._text.setFocus()
         self._text.selectAll()
 
-    def _build(self, add: Sequence[QAction]) -> None:
+    def _build(self, add: Sequence[QAction], sample: QAction) -> None:
         self._text = parts.search_field("Filter by path", "files_filter")
         self._text.textChanged.connect(self._typing.start)
         self._kind = _combo("Kind", "files_kind")
@@ -157,19 +163,20 @@ class FilesTab(QWidget):
         self._table = RecordTable(self._model, "files_table", "Files")
         self._table.sort_wanted.connect(self._on_sort_wanted)
         self._table.chosen.connect(self._on_chosen)
-        empty = parts.EmptyState(
+        self._empty = parts.EmptyState(
             "sources",
             "No evidence yet",
             "Drop a folder or files anywhere on this window, or browse for them. Evidence is only read, "
             "never changed.",
             add,
             name="files_empty",
+            quiet=sample,
         )
         nothing = parts.EmptyState(
             "filter", "No file matches", "Widen the filters above to see more.", name="files_none"
         )
         self._stack = QStackedWidget()
-        for page in (empty, nothing, self._table):
+        for page in (self._empty, nothing, self._table):
             self._stack.addWidget(page)
         self._preview = Preview(self._services, self._tasks)
         self._preview.closed.connect(self._on_preview_closed)

@@ -1,18 +1,21 @@
 """The user guide: pages of Markdown that come with the program, in a window of their own.
 
 Nothing in it leaves the machine: links lead to other pages, addresses of the web are text to copy. Which page
-belongs to which part of the window is decided here, in `PAGES`.
+belongs to which part of the window, and to which dialog, is decided here, in `PAGES` and below it.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, Qt, QUrl, Slot
+from PySide6.QtCore import QEvent, QObject, QSettings, QSignalBlocker, Qt, QUrl, Slot
 from PySide6.QtGui import (
     QCloseEvent,
     QImage,
     QKeySequence,
+    QPainter,
     QResizeEvent,
     QShortcut,
     QTextBlock,
@@ -25,13 +28,24 @@ from PySide6.QtGui import (
     QTextLength,
     QTextTable,
 )
-from PySide6.QtWidgets import QListWidget, QListWidgetItem, QSplitter, QTextBrowser, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialog,
+    QSplitter,
+    QTextBrowser,
+    QTextEdit,
+    QToolButton,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
 from typing_extensions import override
 
 from casparian import assets
 from casparian.ui import icons, parts, theme
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 PAGES = {
@@ -47,27 +61,44 @@ PAGES = {
     "problems": "When something goes wrong",
 }
 """The pages in order: the file's name, and the title that its first line has."""
-_PARTS = {
+PARTS = {
     "sql_console": "sql",
     "jobs_panel": "jobs",
     "plan_view": "jobs",
-    "configuration_page": "configuration",
     "routes_tab": "rules",
+    "inspector": "results",
+    "configuration_page": "configuration",
+    # dialogs
+    "export_dialog": "export",
+    "column_chooser": "results",
+    "go_to_row": "results",
+    "route_dialog": "rules",
+    "name_dialog": "start",
+    "root_dialog": "configuration",
+    "profile_dialog": "configuration",
+    "no_store_dialog": "configuration",
+    "password_dialog": "configuration",
+    "welcome_dialog": "configuration",
+    "problem_dialog": "problems",
+    "crash_dialog": "problems",
+    "about_dialog": "configuration",
 }
-"""Parts of the window with a page of their own, by the name of the widget."""
-_VIEWS = {"workspace": "start", "sources": "sources", "rules": "rules", "results": "results"}
+"""Parts of the window, and dialogs, with a page of their own, by the name of the widget."""
+VIEWS = {"workspace": "start", "sources": "sources", "rules": "rules", "results": "results"}
 _MARGIN = 3 * theme.GRID
-_PICTURE_WIDTH = 880
+_LINE_WIDTH = 960
+"""Longer lines are hard to read, however wide the window is."""
+_HAS_KEY = "opens_guide"
 
 
 def page_for(widget: QWidget | None, view: str) -> str:
     """The page on what a widget is part of, else on the view that is shown."""
     at = widget
     while at is not None:
-        if page := _PARTS.get(at.objectName()):
+        if page := PARTS.get(at.objectName()):
             return page
         at = at.parentWidget()
-    return _VIEWS.get(view, "start")
+    return VIEWS.get(view, "start")
 
 
 def page_text(page: str) -> str:
@@ -75,47 +106,126 @@ def page_text(page: str) -> str:
     return _folder().joinpath(f"{page}.md").read_text("utf-8")
 
 
+def sections(text: str) -> dict[str, str]:
+    """The second headings of a page, each with the text below it."""
+    _, *rest = re.split(r"^## (.+)\n", text, flags=re.MULTILINE)
+    return dict(zip(rest[::2], rest[1::2], strict=True))
+
+
+def place_of(link: str) -> Place | None:
+    """Where a link of the guide leads, e.g. `jobs.md#Quarantine`; None where it leads out of it."""
+    page, _, section = link.partition("#")
+    page = page.removesuffix(".md")
+    return Place(page, section.replace("-", " ")) if page in PAGES else None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A page, or one of its sections."""
+
+    page: str
+    section: str = ""
+
+
 def _folder() -> Path:
     return assets.folder("guide")
 
 
-class Guide(QWidget):
-    """The pages at the left, the chosen one at the right; Ctrl+F finds a word in all of them."""
+class GuideControl(QObject):
+    """Owns the one guide, and opens it at the page on what has the focus.
 
-    def __init__(self, parent: QWidget) -> None:
-        super().__init__(parent, Qt.WindowType.Window)
+    A dialog keeps the window's keys from it, so that each gets an F1 of its own when it is first entered.
+    """
+
+    def __init__(self, memory: QSettings | None, view: Callable[[], str], parent: QObject) -> None:
+        """`memory` keeps the guide's size; `view` says which view is in front."""
+        super().__init__(parent)
+        self._memory, self._view = memory, view
+        self._guide: Guide | None = None
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            app.focusChanged.connect(self._on_focus_changed)
+
+    @property
+    def guide(self) -> Guide | None:
+        """The window, once it was opened."""
+        return self._guide
+
+    @Slot()
+    def open(self) -> None:
+        """Bring the guide to the front."""
+        page = page_for(QApplication.focusWidget(), self._view())
+        if self._guide is None:
+            # No child of the window: a dialog would keep it from being read.
+            self._guide = Guide()
+            if self._memory is not None and (size := self._memory.value("guide")):
+                self._guide.restoreGeometry(size)
+        self._guide.show_page(page)
+
+    @Slot()
+    def close(self) -> None:
+        """Close it for good."""
+        if self._guide is None:
+            return
+        if self._memory is not None:
+            self._memory.setValue("guide", self._guide.saveGeometry())
+        self._guide.close()
+        self._guide.deleteLater()
+        self._guide = None
+
+    @Slot(QWidget, QWidget)
+    def _on_focus_changed(self, _old: QWidget | None, now: QWidget | None) -> None:
+        dialog = now.window() if now is not None else None
+        if isinstance(dialog, QDialog) and not dialog.property(_HAS_KEY):
+            dialog.setProperty(_HAS_KEY, True)  # noqa: FBT003  (Qt's own signature)
+            QShortcut(QKeySequence(Qt.Key.Key_F1), dialog, self.open)
+
+
+class Guide(QWidget):
+    """The pages with their sections at the left, the chosen one at the right; Ctrl+F searches all of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.setObjectName("guide")
         self.setWindowTitle("User guide")
         self.setWindowIcon(icons.icon("help", "accent"))
         self._texts = {page: page_text(page) for page in PAGES}
         self._search = parts.search_field("Search the guide", "guide_search")
         self._search.textChanged.connect(self._on_typed)
-        self._list = QListWidget()
-        self._list.setObjectName("guide_pages")
-        self._list.setAccessibleName("Pages")
-        self._list.currentItemChanged.connect(self._on_chosen)
+        self._tree = QTreeWidget()
+        self._tree.setObjectName("guide_pages")
+        self._tree.setAccessibleName("Pages")
+        self._tree.setHeaderHidden(True)
+        self._tree.currentItemChanged.connect(self._on_chosen)
         self._nothing = parts.faint("No page has these words.", name="guide_nothing")
         self._nothing.hide()
         self._page = _Page()
         self._page.anchorClicked.connect(self._on_link)
+        self._back = _button("back", "Back", "Alt+Left", self.go_back)
+        self._forward = _button("forward", "Forward", "Alt+Right", self.go_forward)
+        self._place = Place("start")
         self._shown = ""
+        self._past: list[Place] = []
+        self._future: list[Place] = []
         self._lay_out()
         self._on_typed("")
-        QShortcut(QKeySequence.StandardKey.Find, self, self._search.setFocus)
-        QShortcut(QKeySequence(Qt.Key.Key_Escape), self, self.close)
+        QShortcut(QKeySequence.StandardKey.Find, self, self._on_find)
+        for keys in (QKeySequence(Qt.Key.Key_F3), QKeySequence(Qt.Key.Key_Return)):
+            QShortcut(keys, self, self._page.go_to_next)
+        QShortcut(QKeySequence(Qt.Key.Key_Escape), self, self._on_escape)
 
     def _lay_out(self) -> None:
         left = QWidget()
         column = parts.margins(left)
-        column.addWidget(self._search)
+        column.addWidget(parts.row(self._back, self._forward, self._search))
         column.addWidget(self._nothing)
-        column.addWidget(self._list, 1)
+        column.addWidget(self._tree, 1)
         splitter = QSplitter()
         splitter.setObjectName("guide_splitter")
         splitter.addWidget(left)
         splitter.addWidget(self._page)
         splitter.setStretchFactor(1, 1)
-        splitter.setSizes([264, 936])
+        splitter.setSizes([288, 912])
         splitter.setChildrenCollapsible(False)
         parts.margins(self, all_round=0).addWidget(splitter)
         self.resize(1200, 760)
@@ -123,7 +233,8 @@ class Guide(QWidget):
     def show_page(self, page: str) -> None:
         """Bring the window to the front with a page of `PAGES`."""
         self._search.clear()
-        self._choose(page)
+        self.go_to(Place(page))
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
         self.show()
         self.raise_()
         self.activateWindow()
@@ -134,50 +245,129 @@ class Guide(QWidget):
         """The page that is shown."""
         return self._shown
 
+    def go_to(self, place: Place) -> None:
+        """Show a place, and remember the one before it."""
+        if self._shown and place != self._place:
+            self._past.append(self._place)
+            self._future.clear()
+        self._show(place)
+
+    @Slot()
+    def go_back(self) -> None:
+        """Show what was shown before."""
+        if self._past:
+            self._future.append(self._place)
+            self._show(self._past.pop())
+
+    @Slot()
+    def go_forward(self) -> None:
+        """Undo a step back."""
+        if self._future:
+            self._past.append(self._place)
+            self._show(self._future.pop())
+
+    def _show(self, place: Place) -> None:
+        self._place = place
+        if self._shown != place.page:
+            self._shown = place.page
+            self._page.show_text(self._texts[place.page])
+            self._page.mark(self._search.text().split())
+        self._page.go_to_heading(place.section)
+        self._back.setEnabled(bool(self._past))
+        self._forward.setEnabled(bool(self._future))
+        with QSignalBlocker(self._tree):
+            for item in self._items():
+                if _place(item) == place:
+                    self._tree.setCurrentItem(item)
+
+    def _items(self) -> list[QTreeWidgetItem]:
+        how = Qt.MatchFlag.MatchContains | Qt.MatchFlag.MatchRecursive
+        return self._tree.findItems("", how)
+
     @override
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and self._shown:
-            self._page.show_text(self._texts[self._shown], self._search.text())
-
-    def _choose(self, page: str) -> None:
-        for at in range(self._list.count()):
-            if self._list.item(at).data(Qt.ItemDataRole.UserRole) == page:
-                self._list.setCurrentRow(at)
+            at = self._page.verticalScrollBar().value()
+            self._page.show_text(self._texts[self._shown])
+            self._page.mark(self._search.text().split())
+            self._page.verticalScrollBar().setValue(at)
 
     @Slot(str)
     def _on_typed(self, text: str) -> None:
         words = text.casefold().split()
-        found = [
-            page for page in PAGES if all(word in self._texts[page].casefold() for word in words)
-        ]
-        self._list.clear()
-        for page in found:
-            item = QListWidgetItem(PAGES[page])
-            item.setData(Qt.ItemDataRole.UserRole, page)
-            self._list.addItem(item)
+        found = [page for page in PAGES if _has(self._texts[page], words)]
+        with QSignalBlocker(self._tree):
+            self._tree.clear()
+            for page in found:
+                item = _item(PAGES[page], Place(page))
+                self._tree.addTopLevelItem(item)
+                for title, below in sections(self._texts[page]).items():
+                    if _has(f"{title}\n{below}", words):
+                        item.addChild(_item(title, Place(page, title)))
+                item.setExpanded(bool(words))
         self._nothing.setVisible(not found)
-        self._choose(self._shown if self._shown in found else next(iter(found), ""))
+        self._page.mark(words)
+        if found:
+            self._show(self._place if self._place.page in found else Place(found[0]))
+            if words:
+                self._page.go_to_next()
 
-    @Slot(QListWidgetItem, QListWidgetItem)
-    def _on_chosen(self, item: QListWidgetItem | None, _before: QListWidgetItem | None) -> None:
+    @Slot(QTreeWidgetItem, QTreeWidgetItem)
+    def _on_chosen(self, item: QTreeWidgetItem | None, _before: QTreeWidgetItem | None) -> None:
         if item is not None:
-            self._shown = item.data(Qt.ItemDataRole.UserRole)
-            self._page.show_text(self._texts[self._shown], self._search.text())
+            self.go_to(_place(item))
+            item.setExpanded(True)
 
     @Slot(QUrl)
     def _on_link(self, link: QUrl) -> None:
-        page = link.toString().removesuffix(".md")
-        if page in PAGES:
+        if (place := place_of(link.toString())) is not None:
             self._search.clear()
-            self._choose(page)
+            self.go_to(place)
+
+    @Slot()
+    def _on_find(self) -> None:
+        self._search.setFocus()
+        self._search.selectAll()
+
+    @Slot()
+    def _on_escape(self) -> None:
+        if self._search.text():
+            self._search.clear()
+        else:
+            self.close()
 
     @override
     def closeEvent(self, event: QCloseEvent) -> None:
+        self._search.clear()
         super().closeEvent(event)
-        parent = self.parentWidget()
-        if parent is not None:
-            parent.activateWindow()
+
+
+def _has(text: str, words: list[str]) -> bool:
+    folded = text.casefold()
+    return all(word in folded for word in words)
+
+
+def _item(title: str, place: Place) -> QTreeWidgetItem:
+    item = QTreeWidgetItem([title])
+    item.setData(0, Qt.ItemDataRole.UserRole, (place.page, place.section))
+    item.setToolTip(0, title)
+    return item
+
+
+def _place(item: QTreeWidgetItem) -> Place:
+    page, section = item.data(0, Qt.ItemDataRole.UserRole)
+    return Place(page, section)
+
+
+def _button(icon: str, title: str, keys: str, act: Callable[[], object]) -> QToolButton:
+    button = parts.icon_button(icon, title, f"guide_{icon}")
+    button.setShortcut(QKeySequence(keys))
+    button.setToolTip(
+        f"{title}  ({button.shortcut().toString(QKeySequence.SequenceFormat.NativeText)})"
+    )
+    button.clicked.connect(act)
+    return button
 
 
 class _Page(QTextBrowser):
@@ -190,9 +380,17 @@ class _Page(QTextBrowser):
         self.setOpenLinks(False)
         self.setOpenExternalLinks(False)
         self.setFrameShape(QTextBrowser.Shape.NoFrame)
+        self.setProperty("look", "plain")
+        self.setLineWrapMode(QTextBrowser.LineWrapMode.FixedPixelWidth)
+        self._hits: list[QTextCursor] = []
 
-    def show_text(self, text: str, word: str) -> None:
-        """Show Markdown, at the first place that has a word."""
+    @override
+    def loadResource(self, kind: int, name: QUrl | str) -> object:
+        # Every picture is put into the document by `_fit_pictures`; nothing else is ever read.
+        return None
+
+    def show_text(self, text: str) -> None:
+        """Show Markdown from its beginning."""
         # There are pictures of both themes.
         theme_name = "dark" if theme.is_dark() else "light"
         text = text.replace("-light.png", f"-{theme_name}.png")
@@ -204,12 +402,52 @@ class _Page(QTextBrowser):
         self._dress()
         self._fit_pictures()
         self.moveCursor(QTextCursor.MoveOperation.Start)
-        if word:
-            self.find(word)
+
+    def go_to_heading(self, title: str) -> None:
+        """Bring a heading to the top; without one, the beginning."""
+        self.moveCursor(QTextCursor.MoveOperation.Start)
+        self.verticalScrollBar().setValue(0)
+        block = self.document().begin()
+        while title and block.isValid():
+            if block.blockFormat().headingLevel() and _same(block.text(), title):
+                box = self.document().documentLayout().blockBoundingRect(block)
+                self.verticalScrollBar().setValue(round(box.top()) - theme.GRID)
+                self.setTextCursor(QTextCursor(block))
+                return
+            block = block.next()
+
+    def mark(self, words: Sequence[str]) -> None:
+        """Mark every place that has one of the words."""
+        look = QTextCharFormat()
+        look.setBackground(theme.color("select"))
+        self._hits = []
+        for word in words:
+            at = self.document().find(word)
+            while not at.isNull():
+                self._hits.append(at)
+                at = self.document().find(word, at)
+        self._hits.sort(key=lambda one: one.selectionStart())
+        marked = []
+        for hit in self._hits:
+            selection = QTextEdit.ExtraSelection()
+            selection.cursor, selection.format = hit, look
+            marked.append(selection)
+        self.setExtraSelections(marked)
+
+    @Slot()
+    def go_to_next(self) -> None:
+        """Select the next marked place; after the last comes the first."""
+        if not self._hits:
+            return
+        at = self.textCursor().selectionEnd()
+        later = (one for one in self._hits if one.selectionStart() >= at)
+        self.setTextCursor(next(later, self._hits[0]))
+        self.ensureCursorVisible()
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
+        self.setLineWrapColumnOrWidth(min(self.viewport().width(), _LINE_WIDTH))
         self._fit_pictures()
 
     def _dress(self) -> None:
@@ -223,7 +461,8 @@ class _Page(QTextBrowser):
             shape.setTopMargin(2 * theme.GRID if level else 0)
             goes_on = is_code and _is_code(block.next())
             shape.setBottomMargin(0 if goes_on else theme.GRID)
-            shape.setLineHeight(130, QTextBlockFormat.LineHeightTypes.ProportionalHeight.value)
+            if not _has_picture(block):
+                shape.setLineHeight(130, QTextBlockFormat.LineHeightTypes.ProportionalHeight.value)
             if is_code:
                 shape.setBackground(theme.color("panel"))
                 shape.setLeftMargin(theme.GRID)
@@ -248,7 +487,7 @@ class _Page(QTextBrowser):
                 frame.setFormat(shape_of)
 
     def _dress_words(self, block: QTextBlock) -> None:
-        """Code is in the fixed font, links in the accent."""
+        """Code is in the fixed font, links in the accent; what leads out of the guide is no link."""
         cursor = QTextCursor(self.document())
         it = block.begin()
         places = []
@@ -256,32 +495,42 @@ class _Page(QTextBrowser):
             piece = it.fragment()
             form = piece.charFormat()
             if form.fontFixedPitch() or form.isAnchor():
-                places.append((piece.position(), piece.length(), form.isAnchor()))
+                places.append((piece.position(), piece.length(), form))
             it += 1
-        for start, length, is_link in places:
+        for start, length, form in places:
             look = QTextCharFormat()
-            if is_link:
+            if not form.isAnchor():
+                look.setFont(theme.font(mono=True))
+            elif place_of(form.anchorHref()) is not None:
                 look.setForeground(theme.color("accent"))
             else:
-                look.setFont(theme.font(mono=True))
+                look.setAnchor(False)
+                look.setAnchorHref("")
+                look.setFontUnderline(False)
+                look.setForeground(theme.color("ink"))
             cursor.setPosition(start)
             cursor.setPosition(start + length, QTextCursor.MoveMode.KeepAnchor)
             cursor.mergeCharFormat(look)
 
-    def _picture(self, name: str, width: int) -> QImage:
-        """A picture in the size in which it is shown: Qt would shrink it roughly."""
+    def _picture(self, name: str, room: int) -> QImage:
+        """A picture as large as it is shown, which is its own size if there is room: Qt shrinks roughly."""
         ratio = self.devicePixelRatioF()
         address = self.document().baseUrl().resolved(QUrl(name))
-        picture = QImage(address.toLocalFile()).scaledToWidth(
-            round(width * ratio), Qt.TransformationMode.SmoothTransformation
-        )
+        whole = QImage(address.toLocalFile())
+        picture = whole.scaledToWidth(
+            round(min(room, whole.width()) * ratio), Qt.TransformationMode.SmoothTransformation
+        ).convertToFormat(QImage.Format.Format_RGB32)
+        painter = QPainter(picture)
+        painter.setPen(theme.color("edge"))
+        painter.drawRect(picture.rect().adjusted(0, 0, -1, -1))
+        painter.end()
         picture.setDevicePixelRatio(ratio)
         kind = QTextDocument.ResourceType.ImageResource.value
         self.document().addResource(kind, address, picture)
         return picture
 
     def _fit_pictures(self) -> None:
-        room = min(self.viewport().width() - 3 * _MARGIN, _PICTURE_WIDTH)
+        room = min(self.viewport().width(), _LINE_WIDTH) - 2 * _MARGIN
         cursor = QTextCursor(self.document())
         block = self.document().begin()
         while block.isValid():
@@ -292,7 +541,7 @@ class _Page(QTextBrowser):
                 if form.isImageFormat() and room > 0:
                     image = form.toImageFormat()
                     picture = self._picture(image.name(), room)
-                    image.setWidth(room)
+                    image.setWidth(picture.deviceIndependentSize().width())
                     image.setHeight(picture.deviceIndependentSize().height())
                     cursor.setPosition(piece.position())
                     cursor.setPosition(
@@ -302,6 +551,14 @@ class _Page(QTextBrowser):
                     break  # a picture stands in a paragraph of its own
                 it += 1
             block = block.next()
+
+
+def _same(heading: str, wanted: str) -> bool:
+    return heading.casefold().replace("-", " ") == wanted.casefold().replace("-", " ")
+
+
+def _has_picture(block: QTextBlock) -> bool:
+    return "\N{OBJECT REPLACEMENT CHARACTER}" in block.text()
 
 
 def _is_code(block: QTextBlock) -> bool:

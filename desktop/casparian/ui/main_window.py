@@ -28,14 +28,14 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from casparian import assets
 from casparian import settings as settings_file
 from casparian.domain.errors import EnvironmentProblem
 from casparian.durable import SHARE_HINT, SHARE_WARNING
+from casparian.services.sample import sample_case
 from casparian.ui import chrome, formats, parts, problems, theme
 from casparian.ui.about import AboutDialog
 from casparian.ui.actions import GROUPS, Action, Actions
-from casparian.ui.guide import Guide, page_for
+from casparian.ui.guide import GuideControl
 from casparian.ui.intake import IntakeControl, local_paths
 from casparian.ui.jobs_panel import JobsPanel
 from casparian.ui.palette import Entry, Help, Palette, entries_of
@@ -91,7 +91,7 @@ class MainWindow(QMainWindow):
         self._is_leaving = self._is_restarting = False
         self._jobs_at_work = 0
         self.actions_registry = Actions(self)
-        self._guide: Guide | None = None
+        self.guide = GuideControl(self._memory, self._view_in_front, self)
         self.intake = IntakeControl(services, tasks, bridge, self)
         self._build(bridge)
         self._connect()
@@ -164,6 +164,7 @@ class MainWindow(QMainWindow):
         actions = self.actions_registry
         services, tasks = self._services, self._tasks
         self._register_views()
+        self._register_help()
         self.sources = SourcesView(services, tasks, actions, bridge)
         self.workspaces = WorkspaceView(services, tasks, actions, bridge)
         self.rules = RulesView(services, tasks, actions, bridge)
@@ -213,6 +214,23 @@ class MainWindow(QMainWindow):
                 )
             )  # fmt: skip
 
+    def _register_help(self) -> None:
+        add = self.actions_registry.add
+        add(
+            Action(
+                "help.guide", "User guide", self.guide.open, "Help", "F1", "help",
+                hint="Open the guide at the page on what is in front",
+            )
+        )  # fmt: skip
+        add(
+            Action(
+                "help.sample", "Try a sample case", self._on_sample_wanted, "Help", icon="run",
+                hint="Take in eight made-up logs of a small intrusion that come with the program",
+            )
+        )  # fmt: skip
+        add(Action("help.keys", "Actions and keys", self._on_help, "Help", "?; Shift+F1", "help"))
+        add(Action("help.about", "About Casparian Flow", self._on_about, "Help", icon="info"))
+
     def _register_rest(self) -> None:
         add = self.actions_registry.add
         self._jobs_shown = add(
@@ -243,14 +261,6 @@ class MainWindow(QMainWindow):
             modes.addAction(made)
         add(
             Action(
-                "help.guide", "User guide", self._on_guide, "Help", "F1", "help",
-                hint="Open the guide at the page on what is in front",
-            )
-        )  # fmt: skip
-        add(Action("help.keys", "Actions and keys", self._on_help, "Help", "?; Shift+F1", "help"))
-        add(Action("help.about", "About Casparian Flow", self._on_about, "Help", icon="info"))
-        add(
-            Action(
                 "app.restart", "Restart", self.restart, "Workspace", icon="rescan",
                 hint="Close the window and open it anew with the settings as they are now",
             )
@@ -277,7 +287,7 @@ class MainWindow(QMainWindow):
         view.restart_wanted.connect(self.restart)
         self.sources.folder_wanted.connect(self._on_folder_wanted)
         self.sources.files_wanted.connect(self._on_files_wanted)
-        self.sources.sample_wanted.connect(self._on_sample_wanted)
+        self.sources.sources_read.connect(view.on_sources_read)
         self.sources.rescan_wanted.connect(self._on_rescan_wanted)
         self.rules.file_wanted.connect(self._on_file_wanted)
         self.rules.routes_wanted.connect(self._on_routes_wanted)
@@ -318,10 +328,7 @@ class MainWindow(QMainWindow):
         self._memory.setValue("geometry", self.saveGeometry())
         self._memory.setValue("panels", self.saveState())
         self._memory.setValue("inspector", str(self._inspector_shown.isChecked()).lower())
-        shown = self._views.currentWidget()
-        for name, view in self._view.items():
-            if view is shown:
-                self._memory.setValue("view", name)
+        self._memory.setValue("view", self._view_in_front())
         for splitter in self.findChildren(QSplitter):
             if splitter.objectName():
                 self._memory.setValue(f"splitters/{splitter.objectName()}", splitter.saveState())
@@ -341,6 +348,7 @@ class MainWindow(QMainWindow):
                 self._leave,
             ).rejected.connect(self._stay)
             return
+        self.guide.close()
         self._remember()
         self.intake.cancel()
         event.accept()
@@ -448,9 +456,12 @@ class MainWindow(QMainWindow):
     def _on_files_wanted(self) -> None:
         self._browse(folder=False)
 
-    @Slot()
     def _on_sample_wanted(self) -> None:
-        self.take_in([os.fsencode(assets.folder("sample"))])
+        find = partial(sample_case, self._settings.home)
+        self._tasks.run(self, find, self._on_sample_found, key="sample")
+
+    def _on_sample_found(self, folder: Path) -> None:
+        self.take_in([os.fsencode(folder)])
 
     def _browse(self, *, folder: bool) -> None:
         if self._workspace is not None:
@@ -513,16 +524,13 @@ class MainWindow(QMainWindow):
         if self._settings.theme == "system":
             theme.apply(cast("QApplication", QApplication.instance()), "system")
 
-    def _on_guide(self) -> None:
+    def _view_in_front(self) -> str:
         front = self._views.currentWidget()
-        shown = next(name for name, view in self._view.items() if view is front)
-        if self._guide is None:
-            self._guide = Guide(self)
-        self._guide.show_page(page_for(QApplication.focusWidget(), shown))
+        return next(name for name, view in self._view.items() if view is front)
 
     @Slot()
     def _on_about(self) -> None:
-        AboutDialog(self._settings, self).open()
+        AboutDialog(self._settings, self._tasks, self).open()
 
     @Slot()
     def _on_help(self) -> None:

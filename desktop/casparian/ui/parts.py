@@ -203,10 +203,19 @@ def search_field(placeholder: str, name: str) -> QLineEdit:
 
 
 class EmptyState(QWidget):
-    """What a view without content says: what belongs here, and what to do first."""
+    """What a view without content says: what belongs here, and what to do first.
+
+    `quiet` is an act beside the point, a line below the buttons that `offer` shows and hides.
+    """
 
     def __init__(
-        self, icon: str, title: str, detail: str, actions: Sequence[QAction] = (), name: str = ""
+        self,
+        icon: str,
+        title: str,
+        detail: str,
+        actions: Sequence[QAction] = (),
+        name: str = "",
+        quiet: QAction | None = None,
     ) -> None:
         super().__init__()
         self.setObjectName(name)
@@ -225,7 +234,19 @@ class EmptyState(QWidget):
             first, *others = actions
             buttons = [push_button(first, look="primary"), *(push_button(one) for one in others)]
             column.addWidget(row(None, *buttons, None, gap=theme.GRID))
+        self._quiet: QPushButton | None = None
+        if quiet is not None:
+            self._quiet = link_button(quiet.text(), f"{name}_{quiet.objectName()}")
+            self._quiet.setToolTip(quiet.toolTip())
+            self._quiet.clicked.connect(quiet.trigger)
+            self._quiet.hide()
+            column.addWidget(self._quiet, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addStretch(3)
+
+    def offer(self, *, quiet: bool) -> None:
+        """Show or hide the act beside the point."""
+        if self._quiet is not None:
+            self._quiet.setVisible(quiet)
 
 
 class Dialog(QDialog):

@@ -7,7 +7,9 @@ the error itself (`domain.errors`); they may quote evidence, so they are plain t
 from __future__ import annotations
 
 import logging
+import os
 import platform
+import re
 import sys
 import traceback
 from contextlib import suppress
@@ -32,7 +34,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from casparian import __version__
+from casparian import __version__, credentials
 from casparian.domain.errors import Cancelled, CasparianError, EnvironmentProblem, from_os_error
 from casparian.domain.evidence import shown_text
 from casparian.ui import icons, theme
@@ -45,15 +47,22 @@ logger = logging.getLogger(__name__)
 
 
 def show(error: BaseException, parent: QWidget | None = None) -> QDialog | None:
-    """Show an error as what it is; `Cancelled` is not one. Returns the dialog, which is open already."""
+    """Show an error as what it is; `Cancelled` is not one. Returns the dialog, which is open already.
+
+    One report at a time: a bug while another one is shown is only logged.
+    """
     if isinstance(error, Cancelled):
         return None
     if isinstance(error, CasparianError):
         logger.warning("%s", error)
         dialog: QDialog = ProblemDialog(error, parent)
+    elif _is_crash_shown():
+        logger.error("another bug", exc_info=error)
+        return None
     else:
+        text = report(error)
         logger.error("a bug", exc_info=error)
-        dialog = CrashDialog(report(error), parent)
+        dialog = CrashDialog(text, parent)
     dialog.open()
     return dialog
 
@@ -101,6 +110,16 @@ _LIBRARIES = (
     "mssql-python",
 )
 LOG_LINES = 50
+_LOG_BYTES = 64 * 1024
+"""At the end of the log; the last lines are within."""
+_HIDDEN = "***"
+_SHORT = 3
+"""Passwords of the environment that are no longer are left: they may be a part of any word."""
+_PASSWORD_IN_ADDRESS = re.compile(r"(\w://[^\s/:@]*:)[^\s@/]+(?=@)")
+_NAMED_PASSWORD = re.compile(
+    r"""((?:password|passwd|pwd|secret)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|\{[^}]*\}|[^\s;,&'")]+)""",
+    re.IGNORECASE,
+)
 
 
 def versions() -> str:
@@ -123,18 +142,49 @@ def report(error: BaseException) -> str:
     It says nothing of the evidence but what the error and the log quote; the user's own folder is `~`.
     """
     trace = "".join(traceback.format_exception(error))
-    lines = "\n".join((versions(), "", trace, *_log_tail()))
-    return lines.replace(str(Path.home()), "~")
+    return redacted("\n".join((versions(), "", trace, *_log_tail())))
+
+
+def redacted(text: str) -> str:
+    """Text that may be passed on: no passwords, nobody's folder, and nothing that UTF-8 cannot hold."""
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    for name, value in os.environ.items():
+        if name.startswith(credentials.VARIABLE) and len(value) > _SHORT:
+            text = text.replace(value, _HIDDEN)
+    text = _PASSWORD_IN_ADDRESS.sub(rf"\1{_HIDDEN}", text)
+    text = _NAMED_PASSWORD.sub(rf"\1{_HIDDEN}", text)
+    for form in _forms_of_home():
+        text = text.replace(form, "~")
+    return text
+
+
+def _forms_of_home() -> list[str]:
+    """The user's folder as it may be written; none where it is the root of everything, or not known."""
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return []
+    if home == Path(home.anchor):
+        return []
+    plain = str(home)
+    return list(dict.fromkeys((plain.replace("\\", "\\\\"), plain, home.as_posix())))
 
 
 def _log_tail() -> list[str]:
     """The last lines of the log; none where it cannot be read."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, RotatingFileHandler):
-            with suppress(OSError):
-                text = Path(handler.baseFilename).read_text("utf-8", "replace")
-                return ["The log:", *text.splitlines()[-LOG_LINES:]]
+            with suppress(OSError), Path(handler.baseFilename).open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
+                lines = log.read().decode("utf-8", "replace").splitlines()
+                return ["The log:", *lines[-LOG_LINES:]]
     return []
+
+
+def _is_crash_shown() -> bool:
+    return any(
+        isinstance(one, CrashDialog) and one.isVisible() for one in QApplication.topLevelWidgets()
+    )
 
 
 class ProblemDialog(QDialog):
@@ -204,7 +254,11 @@ class CrashDialog(QDialog):
         copy.clicked.connect(self._on_copy)
         save = buttons.addButton("Save report…", QDialogButtonBox.ButtonRole.ActionRole)
         save.clicked.connect(self._on_save)
+        for one in (copy, save):
+            one.setAccessibleName(one.text())
+            one.setAutoDefault(False)
         buttons.rejected.connect(self.reject)
+        buttons.button(QDialogButtonBox.StandardButton.Close).setDefault(True)
         hint = (
             "Your evidence and what is committed are untouched. The report is in the log as well."
         )
@@ -226,7 +280,7 @@ class CrashDialog(QDialog):
     @Slot(str)
     def _on_chosen(self, path: str) -> None:
         try:
-            Path(path).write_text(self._text, "utf-8")
+            Path(path).write_text(self._text, "utf-8", newline="\n")
         except OSError as error:
             show(from_os_error(error, "Could not save the report"), self)
 
@@ -259,7 +313,7 @@ def _lay_out(
         grid.addWidget(body, grid.rowCount(), 0, 1, 2)
         grid.setRowStretch(grid.rowCount() - 1, 1)
     grid.addWidget(buttons, grid.rowCount(), 0, 1, 2)
-    quiet = QDialogButtonBox.StandardButton.Close | QDialogButtonBox.StandardButton.Cancel
+    quiet = {QDialogButtonBox.StandardButton.Close, QDialogButtonBox.StandardButton.Cancel}
     for button in buttons.buttons():
         if buttons.standardButton(button) in quiet:
             button.setFocus()
@@ -316,15 +370,25 @@ class Banner(QFrame):
 def install_excepthook(parent: Callable[[], QWidget | None]) -> Callable[[], None]:
     """Bring what nobody caught to the crash dialog; call what is returned to undo it."""
     before = sys.excepthook
+    is_at_work = False
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             before(kind, error, trace)
             return
-        if any(isinstance(one, CrashDialog) for one in QApplication.topLevelWidgets()):
-            logger.error("another bug", exc_info=error)  # one report at a time
+        nonlocal is_at_work
+        if is_at_work:
+            before(kind, error, trace)
             return
-        show(error, parent())
+        is_at_work = True
+        try:
+            show(error, parent())
+        except Exception:
+            # What shows bugs has one itself: the log and stderr are what is left.
+            logger.exception("a bug, while this one was to be shown: %r", error)
+            before(kind, error, trace)
+        finally:
+            is_at_work = False
 
     sys.excepthook = hook
 

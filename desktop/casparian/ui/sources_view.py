@@ -50,13 +50,13 @@ class SourcesView(QWidget):
 
     Signals:
         folder_wanted, files_wanted: the user wants to browse for evidence.
-        sample_wanted: the user wants to try the program on the sample case.
+        sources_read: how many sources there are, whenever they were read.
         rescan_wanted: (Source, force).
     """
 
     folder_wanted = Signal()
     files_wanted = Signal()
-    sample_wanted = Signal()
+    sources_read = Signal(int)
     rescan_wanted = Signal(object, bool)
 
     def __init__(
@@ -122,12 +122,6 @@ class SourcesView(QWidget):
             Action(
                 "sources.add_files", "Add files…", self.files_wanted.emit, group,
                 "Ctrl+Shift+O", "file", hint="Choose files of evidence; they are only read",
-            )
-        )  # fmt: skip
-        self._sample = actions.add(
-            Action(
-                "sources.sample", "Try the sample case", self.sample_wanted.emit, group,
-                icon="run", hint="Eight made-up logs of a small intrusion that come with the program",
             )
         )  # fmt: skip
         self._rescan = actions.add(
@@ -218,7 +212,10 @@ class SourcesView(QWidget):
 
     def _build_tabs(self, actions: Actions, bridge: EventBridge) -> QTabWidget:
         self.files = FilesTab(
-            self._services, self._tasks, (self._add_folder, self._add_files, self._sample)
+            self._services,
+            self._tasks,
+            (self._add_folder, self._add_files),
+            actions.get("help.sample"),
         )
         self._plan = PlanView(self._services, self._tasks, actions, bridge)
         self._skips: RecordModel[SkipRow] = RecordModel(
@@ -252,6 +249,8 @@ class SourcesView(QWidget):
         self._banner.clear()
         self._tree.show_sources(summaries)
         self._tree_stack.setCurrentIndex(1 if summaries else 0)
+        self.files.offer_sample(offers=not summaries)
+        self.sources_read.emit(len(summaries))
         self._enable()
 
     @Slot(object)

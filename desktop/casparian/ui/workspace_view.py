@@ -157,6 +157,11 @@ class WorkspaceView(QWidget):
         self._pages.setCurrentWidget(self._configuration)
         self._configuration.focus(answer)
 
+    @Slot(int)
+    def on_sources_read(self, count: int) -> None:
+        """Offer the sample case while there is no source."""
+        self._empty.offer(quiet=not count)
+
     def _register(self, actions: Actions) -> None:
         group = "Workspace"
         self._shown = actions.add(
@@ -269,16 +274,17 @@ class WorkspaceView(QWidget):
             )
         )  # fmt: skip
         self._tables_view.chosen.connect(self._enable)
-        empty = parts.EmptyState(
+        self._empty = parts.EmptyState(
             "results",
             "No tables yet",
             "Drop a folder or files of evidence anywhere on this window. They are hashed, tagged and "
             "parsed; the tables that come of them are listed here.",
-            [actions.get(f"sources.{one}") for one in ("add_folder", "add_files", "sample")],
+            [actions.get("sources.add_folder"), actions.get("sources.add_files")],
             name="ready_empty",
+            quiet=actions.get("help.sample"),
         )
         self._tables_stack = QStackedWidget()
-        self._tables_stack.addWidget(empty)
+        self._tables_stack.addWidget(self._empty)
         self._tables_stack.addWidget(self._tables_view)
         card = parts.Card("Ready to query", "ready_card", parts.action_button(self._open_table))
         card.body.addWidget(self._tables_stack, 1)
