@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,21 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Something of others that is passed on with the program."""
-
-    name: str
-    version: str
-    terms: str
-    """An SPDX expression or the name of a licence; empty where only the text says."""
-    purl: str
-    texts: list[Path]
-    """The files with the terms."""
+    from casparian.services import components
 
 
-def write_bill(path: Path, version: str, parts: Sequence[Part]) -> None:
+def write_bill(path: Path, version: str, parts: Sequence[components.Component]) -> None:
     """Write the list; the same parts of the same commit give the same bytes."""
     bill = Bom()
     root = Component(

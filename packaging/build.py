@@ -26,10 +26,11 @@ import time
 import tomllib
 from email.utils import formatdate
 from functools import cache
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
-from bill import Part, write_bill
+from bill import write_bill
+
+from casparian.services.components import Component, installed, python
 
 sys.path.insert(0, str(Path(__file__).parent / "windows"))
 from version_info import write as write_version_info
@@ -166,59 +167,18 @@ def same_times(folder: Path) -> None:
 # What it is made of
 
 
-def python_parts() -> list[Part]:
+def python_parts() -> list[Component]:
     """Python, and every distribution that the program needs, as far as it is frozen."""
-    found: dict[str, Distribution] = {}
-    waiting = ["casparian-flow", "psycopg-binary"]
-    while waiting:
-        name = waiting.pop()
-        key = name.lower().replace("_", "-")
-        if key in found or NOT_FROZEN.match(key):
-            continue
-        try:
-            found[key] = distribution(name)
-        except PackageNotFoundError:
-            continue  # wanted on another system only
-        waiting += [
-            re.split(r"[^\w.-]", one, maxsplit=1)[0]
-            for one in found[key].requires or []
-            if "extra ==" not in one
-        ]
-    parts = [_python_part(found[key]) for key in sorted(found) if key != "casparian-flow"]
-    text = Path(os.__file__).with_name("LICENSE.txt")
-    texts = (
-        [text] if text.is_file() else sorted(Path("/usr/share/doc").glob("python3.*/copyright"))[:1]
-    )
-    version = ".".join(map(str, sys.version_info[:3]))
-    return [Part("Python", version, "PSF-2.0", f"pkg:generic/python@{version}", texts), *parts]
-
-
-def _python_part(one: Distribution) -> Part:
-    meta = one.metadata
-    texts = [
-        Path(str(one.locate_file(file)))
-        for file in one.files or []
-        if ".dist-info" in str(file)
-        and re.search(r"LICEN[CS]E|COPYING|NOTICE", str(file), re.IGNORECASE)
+    parts = [python(), *(one for one in installed() if not NOT_FROZEN.match(one.name))]
+    without = [
+        one.title for one in parts if not one.texts or not all(text.is_file() for text in one.texts)
     ]
-    terms = meta.get("License-Expression") or next(
-        (c.rpartition(" :: ")[2] for c in meta.get_all("Classifier") or [] if "License" in c),
-        meta.get("License") or "",
-    )
-    if not texts:  # Qt's wheels and two others come without; their terms are known
-        words = [word for word in ("LGPL-3.0-only", "GPL-3.0-only", "MIT") if word in terms]
-        if "LGPL-3.0-only" in words:
-            words.append("GPL-3.0-only")  # the former is an addition to the latter
-        texts = [ROOT / "resources" / "licences" / f"{word}.txt" for word in dict.fromkeys(words)]
-    if not texts:
-        raise SystemExit(
-            f"{meta['Name']} has no licence text, and its terms are unknown: {terms!r}"
-        )
-    name = meta["Name"]
-    return Part(name, one.version, terms, f"pkg:pypi/{name.lower()}@{one.version}", texts)
+    if without:
+        raise SystemExit(f"There is no licence text of {', '.join(without)}")
+    return parts
 
 
-def system_parts() -> list[Part]:
+def system_parts() -> list[Component]:
     """The build system's own libraries in the frozen folder, by the package that has them."""
     if sys.platform != "linux" or not shutil.which("dpkg-query"):
         return []
@@ -237,12 +197,12 @@ def system_parts() -> list[Part]:
         plain = name.partition(":")[0]
         text = Path("/usr/share/doc") / plain / "copyright"
         parts.append(
-            Part(
+            Component(
                 plain,
                 version,
                 "",
+                (text,) if text.is_file() else (),
                 f"pkg:deb/debian/{plain}@{version}",
-                [text] if text.is_file() else [],
             )
         )
     return parts
@@ -261,7 +221,7 @@ def _output(*command: str, check: bool = True) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=check).stdout.strip()
 
 
-def copy_licences(parts: list[Part]) -> None:
+def copy_licences(parts: list[Component]) -> None:
     """Put the terms of every part into the program, where its About dialog finds them."""
     internal = FROZEN / "_internal"
     target = (internal if internal.is_dir() else FROZEN) / "casparian" / "resources" / "licences"

@@ -1,7 +1,8 @@
 """What the program is made of, and on what terms: every part with its version and the text of its licence.
 
-A build brings the texts along, `licences/NAME-VERSION/FILE` beside the other resources. Elsewhere they come
-from what is installed; the common ones that some distributions lack lie in `licences/`.
+A build brings the texts along, `licences/NAME-VERSION/FILE` beside the other resources: packaging/build.py
+puts there what `python` and `installed` find. Elsewhere they come from what is installed; the common ones
+that some distributions lack lie in `licences/`.
 """
 
 from __future__ import annotations
@@ -25,18 +26,26 @@ class Component:
     """A part of the program."""
 
     name: str
-    """With its version."""
+    version: str
+    """Empty where it is part of the name."""
     terms: str
-    """In a word or two; empty where only the texts say it."""
+    """An SPDX expression or the name of a licence; empty where only the texts say it."""
     texts: tuple[Path, ...]
     """The files to read; none where the part came without."""
+    purl: str = ""
+    """Its package URL, as lists of parts have it; empty where it has none."""
+
+    @property
+    def title(self) -> str:
+        """The name with its version."""
+        return f"{self.name} {self.version}".strip()
 
     def text(self) -> str:
         """The terms whole; a sentence where there is no text."""
         found = [one.read_text("utf-8", "replace") for one in self.texts if one.is_file()]
         if not found:
             terms = self.terms or "It does not name its terms"
-            return f"{self.name}\n\n{terms}. It came without a text."
+            return f"{self.title}\n\n{terms}. It came without a text."
         return f"\n\n{'-' * 72}\n\n".join(found)
 
 
@@ -46,13 +55,13 @@ def components() -> list[Component]:
         (one for one in assets.folder("licences").glob("*") if one.is_dir()),
         key=lambda one: one.name.casefold(),
     )
-    others = [_of_build(one) for one in folders] or [_python(), *_installed()]
+    others = [_of_build(one) for one in folders] or [python(), *installed()]
     return [_program(), _fonts(), *others]
 
 
 def _of_build(folder: Path) -> Component:
     texts = sorted(one for one in folder.rglob("*") if one.is_file())
-    return Component(folder.name, "", tuple(texts))
+    return Component(folder.name, "", "", tuple(texts))
 
 
 def _program() -> Component:
@@ -61,20 +70,26 @@ def _program() -> Component:
         texts = _texts(distribution(_OURS))
     except PackageNotFoundError:
         texts = ()
-    return Component(f"Casparian Flow {__version__}", "Apache-2.0", texts or (checkout,))
+    return Component("Casparian Flow", __version__, "Apache-2.0", texts or (checkout,))
 
 
 def _fonts() -> Component:
-    return Component("IBM Plex (fonts)", "OFL-1.1", (assets.folder("fonts") / "LICENSE",))
+    return Component("IBM Plex (fonts)", "", "OFL-1.1", (assets.folder("fonts") / "LICENSE",))
 
 
-def _python() -> Component:
+def python() -> Component:
+    """The Python that runs this."""
     version = ".".join(map(str, sys.version_info[:3]))
-    text = Path(os.__file__).with_name("LICENSE.txt")
-    return Component(f"Python {version}", "PSF-2.0", (text,) if text.is_file() else ())
+    places = (
+        Path(os.__file__).with_name("LICENSE.txt"),
+        Path(sys.base_prefix) / "LICENSE.txt",  # Windows
+        Path(f"/usr/share/doc/python3.{sys.version_info[1]}/copyright"),  # Debian
+    )
+    texts = [one for one in places if one.is_file()][:1]
+    return Component("Python", version, "PSF-2.0", tuple(texts), f"pkg:generic/python@{version}")
 
 
-def _installed() -> list[Component]:
+def installed() -> list[Component]:
     """What the program requires, with what that requires; what another system wants is not there."""
     found: dict[str, Distribution] = {}
     waiting = [_OURS, "psycopg-binary"]
@@ -103,7 +118,8 @@ def _of_distribution(one: Distribution) -> Component:
         texts = tuple(
             folder / f"{word}.txt" for word in _COMMON if re.search(rf"\b{word}\b", terms)
         )
-    return Component(f"{one.metadata['Name']} {one.version}", terms, texts)
+    name = one.metadata["Name"]
+    return Component(name, one.version, terms, texts, f"pkg:pypi/{name.lower()}@{one.version}")
 
 
 def _terms(one: Distribution) -> str:

@@ -100,7 +100,7 @@ class AboutDialog(parts.Dialog):
     def _on_components(self, found: list[Component]) -> None:
         self._components = found
         for one in found:
-            item = QListWidgetItem(one.name)
+            item = QListWidgetItem(one.title)
             item.setToolTip(one.terms)
             self._list.addItem(item)
         self._list.setCurrentRow(0)

@@ -28,10 +28,10 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from casparian import assets
 from casparian import settings as settings_file
 from casparian.domain.errors import EnvironmentProblem
 from casparian.durable import SHARE_HINT, SHARE_WARNING
-from casparian.services.sample import sample_case
 from casparian.ui import chrome, formats, parts, problems, theme
 from casparian.ui.about import AboutDialog
 from casparian.ui.actions import GROUPS, Action, Actions
@@ -457,11 +457,7 @@ class MainWindow(QMainWindow):
         self._browse(folder=False)
 
     def _on_sample_wanted(self) -> None:
-        find = partial(sample_case, self._settings.home)
-        self._tasks.run(self, find, self._on_sample_found, key="sample")
-
-    def _on_sample_found(self, folder: Path) -> None:
-        self.take_in([os.fsencode(folder)])
+        self.take_in([os.fsencode(assets.folder("sample"))])
 
     def _browse(self, *, folder: bool) -> None:
         if self._workspace is not None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 from typing_extensions import override
 
+from casparian import assets
 from casparian.domain.errors import UserProblem
 from casparian.services import configuration
-from casparian.services.sample import sample_case
 from casparian.ui import icons, parts, problems, theme
 from casparian.ui.intake import local_paths
 from casparian.ui.profile_form import ProfileForm
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
     from casparian.domain.errors import CasparianError
@@ -40,8 +39,7 @@ class WelcomeDialog(parts.Dialog):
         super().__init__(parent)
         self.setObjectName("welcome_dialog")
         self.setWindowTitle("Casparian Flow")
-        self._home, self._tasks = settings.home, tasks
-        self._wants_sample = False
+        self._tasks = tasks
         self._form = ProfileForm(settings, tasks, asks_for_files=False)
         self._form.changed.connect(self._render)
         self._places = {
@@ -126,7 +124,7 @@ class WelcomeDialog(parts.Dialog):
 
     @Slot()
     def _on_sample(self) -> None:
-        self._wants_sample = True
+        self.paths = [os.fsencode(assets.folder("sample"))]
         self._on_start()
 
     @override
@@ -144,20 +142,18 @@ class WelcomeDialog(parts.Dialog):
     def _on_start(self) -> None:
         new, secrets = self._form.candidate()
         self._let_start(on=False)
-        home, wants_sample = self._home, self._wants_sample
+        self._tasks.run(
+            self,
+            partial(configuration.apply, new, secrets),
+            self._on_applied,
+            key="apply",
+            failed=self._on_failed,
+        )
 
-        def work() -> Path | None:
-            configuration.apply(new, secrets)
-            return sample_case(home) if wants_sample else None
-
-        self._tasks.run(self, work, self._on_applied, key="apply", failed=self._on_failed)
-
-    def _on_applied(self, sample: Path | None) -> None:
-        if sample is not None:
-            self.paths = [os.fsencode(sample)]
+    def _on_applied(self, _nothing: object) -> None:
         self.accept()
 
     def _on_failed(self, error: CasparianError) -> None:
-        self.paths, self._wants_sample = [], False
+        self.paths = []
         self._let_start(on=True)
         self._banner.show_problem(error)
