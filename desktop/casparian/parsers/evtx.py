@@ -3,9 +3,10 @@
 The `evtx` library renders a record as JSON; this module makes typed columns of it, and sees to it that
 nothing of a damaged log goes missing, which the library alone would let happen without a word.
 
-Speed comes from decoding each record once, into structs that know exactly the shape that nearly all
-records have. A record of any other shape is *odd*: it is taken apart by a table of places, becomes text,
-and is typed by the contract. Both ways give the same row for the same record.
+Speed comes from cutting the text of a record where nearly all records have the same marks, and from decoding
+what repeats between the marks once, into structs that know its shape exactly. A record of any other shape is
+*odd*: it is taken apart by a table of places, becomes text, and is typed by the contract. Both ways give the
+same row for the same record.
 
 Damage, and what becomes of it:
 
@@ -32,7 +33,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypedDict, cast
 
 import msgspec
 import pyarrow as pa
@@ -110,11 +111,13 @@ _PLACES = {
 
 _NAMESPACE = "http://schemas.microsoft.com/win/2004/08/events/event"
 _GUIDS = frozenset({"activity_id", "related_activity_id", "provider_guid"})
+_JSON = frozenset({"event_data", "extra"})
 _TIMES = frozenset({"time", "written_time"})
 """The library writes years beyond 9999 with a sign."""
 _GROUP_RECORDS = 64
 _ODD_RECORDS = 256
-_BATCH_RECORDS = 1_024
+_BATCH_RECORDS = 4_096
+"""A batch costs about as much as a hundred records, whatever its size."""
 _BATCH_CHUNKS = 64
 """Records are at most a chunk long; this bounds the bytes of a batch whatever they are."""
 
@@ -162,10 +165,6 @@ class _Struct(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """What is known to be there and nothing else: a record with more is odd."""
 
 
-class _EventAttributes(_Struct):
-    xmlns: Literal["http://schemas.microsoft.com/win/2004/08/events/event"]
-
-
 class _ProviderAttributes(_Struct, rename="pascal"):
     name: str | None = None
     guid: str | None = None
@@ -174,14 +173,6 @@ class _ProviderAttributes(_Struct, rename="pascal"):
 
 class _Provider(_Struct):
     attributes: _ProviderAttributes = msgspec.field(name="#attributes")
-
-
-class _TimeAttributes(_Struct):
-    time: str = msgspec.field(name="SystemTime")
-
-
-class _Time(_Struct):
-    attributes: _TimeAttributes = msgspec.field(name="#attributes")
 
 
 class _CorrelationAttributes(_Struct):
@@ -219,7 +210,9 @@ class _EventId(_Struct):
     text: int | None = msgspec.field(name="#text")
 
 
-class _System(_Struct, rename="pascal"):
+class _Kind(_Struct, rename="pascal"):
+    """What stands in System before TimeCreated."""
+
     provider: _Provider | None = None
     event_id: int | _EventId | None = msgspec.field(name="EventID", default=None)
     version: int | None = None
@@ -227,27 +220,102 @@ class _System(_Struct, rename="pascal"):
     task: int | None = None
     opcode: int | None = None
     keywords: str | None = None
-    time_created: _Time | None = None
-    record_id: int | None = msgspec.field(name="EventRecordID", default=None)
+
+    def values(self) -> dict[str, Any]:
+        """The values by column."""
+        provider = self.provider.attributes if self.provider else _ProviderAttributes()
+        event_id = self.event_id
+        if not isinstance(event_id, _EventId):
+            event_id = _EventId(_EventIdAttributes(None), event_id)
+        return {
+            "provider_name": provider.name,
+            "event_id": event_id.text,
+            "level": self.level,
+            "task": self.task,
+            "opcode": self.opcode,
+            "keywords": self.keywords,
+            "version": self.version,
+            "qualifiers": event_id.attributes.qualifiers,
+            "provider_guid": provider.guid,
+            "event_source_name": provider.event_source_name,
+        }
+
+
+class _Origin(_Struct, rename="pascal"):
+    """What stands in System behind EventRecordID."""
+
     correlation: _Correlation | None = None
     execution: _Execution | None = None
     channel: str | None = None
     computer: str | None = None
     security: _Security | None = None
 
+    def values(self) -> dict[str, Any]:
+        """The values by column."""
+        execution = self.execution.attributes if self.execution else _ExecutionAttributes()
+        correlation = self.correlation.attributes if self.correlation else _CorrelationAttributes()
+        return {
+            "computer": self.computer,
+            "channel": self.channel,
+            "user_sid": self.security.attributes.user_id if self.security else None,
+            "process_id": execution.process_id,
+            "thread_id": execution.thread_id,
+            "activity_id": correlation.activity_id,
+            "related_activity_id": correlation.related_activity_id,
+        }
 
-class _Event(_Struct):
-    attributes: _EventAttributes = msgspec.field(name="#attributes")
-    system: _System = msgspec.field(name="System")
-    event_data: msgspec.Raw = msgspec.field(name="EventData", default=_NONE)
-    user_data: msgspec.Raw = msgspec.field(name="UserData", default=_NONE)
+
+_HEAD = f'{{"Event":{{"#attributes":{{"xmlns":"{_NAMESPACE}"}},"System":{{'
+_TIME = ',"TimeCreated":{"#attributes":{"SystemTime":"'
+_NUMBER = '"}},"EventRecordID":'
+_EVENT_DATA = '},"EventData":'
+_USER_DATA = '},"UserData":'
+_TAIL = "}}"
+_PIECES_KEPT = 1_024
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+_decode_origin = msgspec.json.Decoder(_Origin).decode
+_check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-class _Record(_Struct):
-    event: _Event = msgspec.field(name="Event")
+@lru_cache(_PIECES_KEPT)
+def _kind_values(piece: str) -> dict[str, Any]:
+    if not piece.startswith(_HEAD):
+        raise ValueError("The record begins in another way")
+    return _decode_kind(f"{{{piece[len(_HEAD) :]}}}").values()
 
 
-_decode = msgspec.json.Decoder(_Record).decode
+@lru_cache(_PIECES_KEPT)
+def _origin_values(piece: str) -> dict[str, Any]:
+    return _decode_origin(f"{{{piece}}}").values()
+
+
+class _Pieces(dict[str, int]):
+    """The different pieces among those that the records of a batch have, numbered as they come."""
+
+    def __init__(self, read: Callable[[str], dict[str, Any]]) -> None:
+        super().__init__()
+        self._read = read
+        self._found: list[dict[str, Any]] = []
+
+    def __missing__(self, piece: str) -> int:
+        self._found.append(self._read(piece))
+        number = self[piece] = len(self)
+        return number
+
+    def typed(self, numbers: Sequence[int]) -> dict[str, pa.Array[Any]]:
+        """The columns of records that have these pieces.
+
+        Raises:
+            OverflowError, ArrowException: a value is not of its column's type.
+        """
+        names = list(self._found[0])
+        arrays = [_BUILD[name]([one[name] for one in self._found]) for name in names]
+        pieces = pa.RecordBatch.from_arrays(arrays, names=names)
+        return dict(zip(names, pieces.take(pa.array(numbers, pa.int32())).columns, strict=True))
+
+    def plain(self, numbers: Sequence[int]) -> dict[str, Sequence[Any]]:
+        """The same as the values are."""
+        return {name: [self._found[one][name] for one in numbers] for name in self._found[0]}
 
 
 class _Given(TypedDict):
@@ -266,123 +334,91 @@ def _records(parser: PyEvtxParser) -> Iterator[_Given]:
 class _Rows:
     """Records of the common shape on their way into a batch.
 
-    A record is taken apart at once, while it is in the processor's cache; what is kept of it is small. Of
-    all that is done for a record, most of the time goes here and into the decoding.
+    Nearly all that stands in System before the time is the same in many records, and so is what stands behind
+    the record's number. The text is cut there, at marks that no string of JSON holds since in one a quotation
+    mark has a backslash before it. Each piece must then be JSON on its own, with the members that belong
+    there and no others: so a mark at another place than supposed makes the record odd.
     """
 
     def __init__(self) -> None:
+        self._kinds = _Pieces(_kind_values)
+        self._origins = _Pieces(_origin_values)
         self._values: list[tuple[Any, ...]] = []
-        self._payloads = bytearray()
-        self._ends: list[int] = []
-        """Where in the payloads that of each record ends."""
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def add(
-        self, events: Sequence[_Event], records: Sequence[_Given], ordinals: Sequence[int]
-    ) -> None:
-        """Take records apart, in the order of `_ROW`."""
-        for event, record, ordinal in zip(events, records, ordinals, strict=True):
-            system, record_id = event.system, record["event_record_id"]
-            provider = system.provider.attributes if system.provider else _NO_PROVIDER
-            execution = system.execution.attributes if system.execution else _NO_EXECUTION
-            correlation = system.correlation.attributes if system.correlation else _NO_CORRELATION
-            event_id = system.event_id
-            qualifiers = None
-            if type(event_id) is _EventId:
-                qualifiers = event_id.attributes.qualifiers
-                event_id = event_id.text
-            if event.user_data is _NONE and system.record_id == record_id:
-                self._payloads += event.event_data
-                extra = None
-            else:
-                extra = self._add_unusual(event, record_id)
-            self._ends.append(len(self._payloads))
-            row = (
-                system.time_created.attributes.time if system.time_created else None,
-                system.computer,
-                system.channel,
-                provider.name,
-                event_id,
-                system.level,
-                system.security.attributes.user_id if system.security else None,
-                record_id,
-                system.task,
-                system.opcode,
-                system.keywords,
-                system.version,
-                qualifiers,
-                execution.process_id,
-                execution.thread_id,
-                correlation.activity_id,
-                correlation.related_activity_id,
-                provider.guid,
-                provider.event_source_name,
-                record["timestamp"],
-                extra,
-                ordinal,
-            )
-            self._values.append(row)
+    def add(self, record: _Given, ordinal: int) -> None:
+        """Take a record apart. This is where most of the time goes that is not the library's.
 
-    def _add_unusual(self, event: _Event, record_id: int) -> bytes | None:
-        """Add the payload of a record with UserData, or with another number inside; return its `extra`.
-
-        Forwarded events keep the number that they had where they come from.
+        Raises:
+            ValueError, MsgspecError, RecursionError: it is odd.
         """
-        extra: dict[str, Any] = {}
-        payload = event.event_data
-        if event.user_data is not _NONE:
-            if bytes(payload) in _NOTHING:
-                payload = event.user_data
-            else:
-                extra["UserData"] = event.user_data
-        if event.system.record_id not in {None, record_id}:
-            extra["System/EventRecordID"] = event.system.record_id
-        self._payloads += payload
-        return msgspec.json.encode(extra) if extra else None
+        text, record_id = record["data"], record["event_record_id"]
+        kind_end = text.index(_TIME)
+        time_start = kind_end + len(_TIME)
+        time_end = text.index('"', time_start)
+        number_start = time_end + len(_NUMBER)
+        number_end = text.index(",", number_start)
+        origin_end = text.find(_EVENT_DATA, number_end)
+        if origin_end >= 0:
+            origin = self._origins[text[number_end + 1 : origin_end]]
+            payload = text[origin_end + len(_EVENT_DATA) : -len(_TAIL)]
+        else:
+            piece, payload = _without_event_data(text[number_end + 1 : -len(_TAIL)])
+            origin = self._origins[piece]
+        kind = self._kinds[text[:kind_end]]
+        time = text[time_start:time_end]
+        _check_json(payload)
+        if text[time_end:number_start] != _NUMBER or "\\" in time or text[-len(_TAIL) :] != _TAIL:
+            raise ValueError("The record has another shape")
+        number = text[number_start:number_end]
+        extra = None if number == str(record_id) else _other_number(number)
+        self._values.append(
+            (kind, origin, ordinal, time, payload, record_id, record["timestamp"], extra)
+        )
 
     def batch(self) -> Batch:
         """A typed batch, or one of text where a value does not fit its column's type."""
-        values = dict(zip(_ROW, zip(*self._values, strict=True), strict=True))
-        payloads = self._event_data()
+        kinds, origins, ordinals, *own = zip(*self._values, strict=True)
+        values: dict[str, Sequence[Any]] = dict(zip(_OWN_COLUMNS, own, strict=True))
         try:
-            arrays = [
-                payloads if name == "event_data" else _BUILD[name](values[name]) for name in _NAMES
-            ]
-            rows = pa.RecordBatch.from_arrays(arrays, schema=_TYPED)
+            arrays = {name: _BUILD[name](values[name]) for name in _OWN_COLUMNS}
+            arrays |= self._kinds.typed(kinds) | self._origins.typed(origins)
+            rows = pa.RecordBatch.from_arrays([arrays[name] for name in _NAMES], schema=_TYPED)
         except (OverflowError, pa.ArrowException):
             # A number beyond 64 bits, a year beyond 9999: let the contract look at every cell.
+            values |= self._kinds.plain(kinds) | self._origins.plain(origins)
             for name in _GUIDS:
-                values[name] = tuple(one and _plain_guid(one) for one in values[name])
+                values[name] = [one and _plain_guid(one) for one in values[name]]
             for name in _TIMES:
-                values[name] = tuple(one and one.removeprefix("+") for one in values[name])
-            texts = {name: _texts(values[name]) for name in _NAMES if name in values}
-            texts |= {"event_data": payloads, "extra": _json(values["extra"])}
-            rows = pa.RecordBatch.from_arrays([texts[name] for name in _NAMES], names=_NAMES)
-        return Batch(_TABLE, rows, pa.array(values[_ORDINAL], pa.int64()))
-
-    def _event_data(self) -> pa.Array[Any]:
-        """The payloads as Arrow has text: one buffer, offsets, and a bit for each that is there."""
-        starts = [0, *self._ends]
-        there = [
-            start < end and (end - start > len(b"null") or self._payloads[start:end] != b"null")
-            for start, end in zip(starts, self._ends, strict=False)
-        ]
-        return pa.StringArray.from_buffers(
-            len(there),
-            _buffer(pa.array(starts, pa.int32())),
-            pa.py_buffer(self._payloads),
-            _buffer(pa.array(there, pa.bool_())),
-        )
+                values[name] = [one.removeprefix("+") for one in values[name]]
+            texts = [(_BUILD[name] if name in _JSON else _texts)(values[name]) for name in _NAMES]
+            rows = pa.RecordBatch.from_arrays(texts, names=_NAMES)
+        return Batch(_TABLE, rows, pa.array(ordinals, pa.int64()))
 
 
-_ORDINAL = ""
-_ROW = [*(name for name in _NAMES if name != "event_data"), _ORDINAL]
+_OWN_COLUMNS = ("time", "event_data", "record_id", "written_time", "extra")
+"""The columns whose values are each record's own, as `_Rows.add` has them."""
 
 
-def _buffer(array: pa.Array[Any]) -> pa.Buffer:
-    return cast("pa.Buffer", array.buffers()[1])
+def _without_event_data(text: str) -> tuple[str, str]:
+    """What stands behind the number, as piece and payload, where there is UserData or neither."""
+    piece, _, payload = text.partition(_USER_DATA)
+    if payload:
+        return piece, payload
+    if not piece.endswith("}"):
+        raise ValueError("The record ends in another way")
+    return piece[:-1], "null"
+
+
+def _other_number(number: str) -> str | None:
+    """What `extra` says of a record with another number inside.
+
+    Forwarded events keep the number that they had where they come from.
+    """
+    inside = msgspec.json.decode(number, type=int | None)
+    return None if inside is None else f'{{"System/EventRecordID":{inside}}}'
 
 
 def _ints(values: Sequence[int | None]) -> pa.Array[Any]:
@@ -428,8 +464,8 @@ def _written_times(values: Sequence[str]) -> pa.Array[Any]:
     return plain.cast(pa.timestamp("us")).cast(_INSTANT)
 
 
-def _json(values: Sequence[bytes | None]) -> pa.Array[Any]:
-    return pa.array(values, pa.binary()).view(pa.string())  # UTF-8: it was text in Python before
+def _json(values: Sequence[str | None]) -> pa.Array[Any]:
+    return pa.array([None if value == "null" else value for value in values], pa.string())
 
 
 def _texts(values: Sequence[Any]) -> pa.Array[Any]:
@@ -448,11 +484,6 @@ _TYPED = pa.schema(
 )
 _BUILD = {one.name: _FORMS[one.type][1] for one in _COLUMNS}
 _BUILD |= {"written_time": _written_times} | dict.fromkeys(_GUIDS, _guids)
-
-_NO_PROVIDER = _ProviderAttributes()
-_NO_CORRELATION = _CorrelationAttributes()
-_NO_EXECUTION = _ExecutionAttributes()
-_NOTHING = (b"", b"null")
 
 
 @dataclass(frozen=True, slots=True)
@@ -625,8 +656,8 @@ class _Reading:
     def _take(self, records: Iterable[_Given]) -> bool:
         """Take records as the library gives them; whether there were any.
 
-        Fetched, decoded and taken apart some dozens at a time: each of these steps is much code, and the
-        processor runs it a tenth faster when it stays with one for a while.
+        Fetched and taken apart some dozens at a time: each of these steps is much code, and the processor
+        runs it faster when it stays with one for a while.
 
         Raises:
             RuntimeError: the library failed on one; those before it are taken.
@@ -639,20 +670,12 @@ class _Reading:
         return bool(group)
 
     def _take_group(self, group: list[_Given]) -> None:
-        ordinals = range(self._ordinal + 1, self._ordinal + 1 + len(group))
-        self._ordinal += len(group)
-        try:
-            events = [_decode(record["data"]).event for record in group]
-        except (msgspec.MsgspecError, RecursionError):
-            for ordinal, record in zip(ordinals, group, strict=True):
-                try:
-                    event = _decode(record["data"]).event
-                except (msgspec.MsgspecError, RecursionError):
-                    self._odd.append(_Odd(ordinal, **record))
-                else:
-                    self._rows.add([event], [record], [ordinal])
-        else:
-            self._rows.add(events, group, ordinals)
+        for record in group:
+            self._ordinal += 1
+            try:
+                self._rows.add(record, self._ordinal)
+            except (ValueError, msgspec.MsgspecError, RecursionError):  # it has another shape
+                self._odd.append(_Odd(self._ordinal, **record))
 
     def _flush_full(self) -> Iterator[Batch | Rejected]:
         chunks = self._log.chunk_being_read - self._rows_since
