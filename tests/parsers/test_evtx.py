@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from casparian.api import ParserFault
 from casparian.domain.contracts import check
-from casparian.parsers import evtx
 from casparian.parsers.evtx import EvtxParser
+from casparian.parsers.evtx import rows as common_rows
 from golden.parsers import evtx_cases
 from helpers import evtx_writer as w
 from helpers.parse_context import Parsed, parse_bytes, parse_file
@@ -175,7 +175,7 @@ def test_both_ways_of_reading_a_record_give_the_same_row(evidence, expected, mon
     def refuse(rows, record, ordinal):
         raise ValueError
 
-    monkeypatch.setattr(evtx._Rows, "add", refuse)
+    monkeypatch.setattr(common_rows.Rows, "add", refuse)
     for path, rows in zip(logs, common, strict=True):
         assert accepted(parse_file(EvtxParser(), path)).equals(rows), path.name
 
