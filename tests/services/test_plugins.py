@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,15 @@ def test_the_modules_that_a_parser_is_made_of_are_part_of_it():
 
     assert inspect.getsource(dialect).encode() in sources
     assert len(sources) > 2
+
+
+def test_every_module_of_a_parser_that_is_a_package_is_part_of_it():
+    kind = parsers.load("evtx")
+    folder = Path(inspect.getfile(kind)).parent
+
+    assert {one.read_bytes() for one in folder.glob("*.py")} <= set(
+        plugins._sources(inspect.getmodule(kind))
+    )
 
 
 def test_another_version_of_a_library_is_another_parser(monkeypatch):

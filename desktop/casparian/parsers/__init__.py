@@ -1,4 +1,4 @@
-"""One file per artifact; a parser knows only `casparian.api` and its format's library.
+"""One module or package per artifact; a parser knows only `casparian.api` and its format's library.
 
 `BUILTIN` names the parsers that come with the program; each is imported when it is first asked for,
 so that a worker pays only for the one it runs.
