@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import msgspec
 from evtx import PyEvtxParser
 
 from casparian.api import Batch, ParseContext, Rejected
@@ -109,12 +108,8 @@ class Reading:
         return bool(group)
 
     def _take_group(self, group: list[Given]) -> None:
-        for record in group:
-            self._ordinal += 1
-            try:
-                self._rows.add(record, self._ordinal)
-            except (ValueError, msgspec.MsgspecError, RecursionError):  # it has another shape
-                self._odd.append(Odd(self._ordinal, **record))
+        self._odd += self._rows.add(group, self._ordinal + 1)
+        self._ordinal += len(group)
 
     def _flush_full(self) -> Iterator[Batch | Rejected]:
         chunks = self._log.chunk_being_read - self._rows_since

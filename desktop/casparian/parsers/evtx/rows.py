@@ -21,6 +21,7 @@ from casparian.parsers.evtx.columns import (
     as_texts,
     plain_guid,
 )
+from casparian.parsers.evtx.odd import Odd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,6 +139,13 @@ _NUMBER = '"}},"EventRecordID":'
 _EVENT_DATA = '},"EventData":'
 _USER_DATA = '},"UserData":'
 _TAIL = "}}"
+_TO_TIME = len(_TIME)
+_TO_MARK = _TO_TIME + len("2016-07-08T18:12:51.681640Z")
+_TO_NUMBER = _TO_MARK + len(_NUMBER)
+_TO_PAYLOAD = len(_EVENT_DATA)
+_ODD = (ValueError, msgspec.MsgspecError, RecursionError)
+"""What is raised of a record of another shape."""
+
 _PIECES_KEPT = 1_024
 _decode_kind = msgspec.json.Decoder(_Kind).decode
 _decode_origin = msgspec.json.Decoder(_Origin).decode
@@ -202,35 +210,40 @@ class Rows:
     def __len__(self) -> int:
         return len(self._values)
 
-    def add(self, record: Given, ordinal: int) -> None:
-        """Take a record apart. This is where most of the time goes that is not the library's.
+    def add(self, records: Sequence[Given], first: int) -> list[Odd]:
+        """Take records apart, of which the first has the ordinal `first`; give back those that are odd.
 
-        Raises:
-            ValueError, MsgspecError, RecursionError: it is odd.
+        This is where most of the time goes that is not the library's.
         """
-        text, record_id = record["data"], record["event_record_id"]
-        kind_end = text.index(_TIME)
-        time_start = kind_end + len(_TIME)
-        time_end = text.index('"', time_start)
-        number_start = time_end + len(_NUMBER)
-        number_end = text.index(",", number_start)
-        origin_end = text.find(_EVENT_DATA, number_end)
-        if origin_end >= 0:
-            origin = self._origins[text[number_end + 1 : origin_end]]
-            payload = text[origin_end + len(_EVENT_DATA) : -len(_TAIL)]
-        else:
-            piece, payload = _without_event_data(text[number_end + 1 : -len(_TAIL)])
-            origin = self._origins[piece]
-        kind = self._kinds[text[:kind_end]]
-        time = text[time_start:time_end]
-        _check_json(payload)
-        if text[time_end:number_start] != _NUMBER or "\\" in time or text[-len(_TAIL) :] != _TAIL:
-            raise ValueError("The record has another shape")
-        number = text[number_start:number_end]
-        extra = None if number == str(record_id) else _other_number(number)
-        self._values.append(
-            (kind, origin, ordinal, time, payload, record_id, record["timestamp"], extra)
-        )
+        odd: list[Odd] = []
+        kinds, origins, values = self._kinds, self._origins, self._values
+        for ordinal, record in enumerate(records, first):
+            text, record_id = record["data"], record["event_record_id"]
+            try:
+                at = text.index(_TIME)
+                number_end = text.index(",", at + _TO_NUMBER)
+                origin_end = text.find(_EVENT_DATA, number_end)
+                if origin_end >= 0:
+                    origin = origins[text[number_end + 1 : origin_end]]
+                    payload = text[origin_end + _TO_PAYLOAD : -2]
+                else:
+                    piece, payload = _without_event_data(text[number_end + 1 : -2])
+                    origin = origins[piece]
+                kind = kinds[text[:at]]
+                time = text[at + _TO_TIME : at + _TO_MARK]
+                marks = text[at + _TO_MARK : at + _TO_NUMBER], text[-2:]
+                if marks != (_NUMBER, _TAIL) or "\\" in time:
+                    raise ValueError("The record has another shape")
+                _check_json(payload)
+                number = text[at + _TO_NUMBER : number_end]
+                extra = None if number == str(record_id) else _other_number(number)
+            except _ODD:
+                odd.append(Odd(ordinal, **record))
+            else:
+                values.append(
+                    (kind, origin, ordinal, time, payload, record_id, record["timestamp"], extra)
+                )
+        return odd
 
     def batch(self) -> Batch:
         """A typed batch, or one of text where a value does not fit its column's type."""
