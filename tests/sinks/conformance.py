@@ -93,12 +93,12 @@ class SinkConformance:
     def texts(self, parts):
         """A delivery of texts to one table, by file: `texts("job", f1=["a"], f2=["b"])`."""
 
-        def make(job, *, table="t", gone=(), attempt=1, mode="replace", schema="default", **files):
+        def make(job, *, table="t", gone=(), attempt=1, schema="default", **files):
             written = [
                 parts(TEXT, {"text": values}, job=job, file=file) for file, values in files.items()
             ]
             tables = table_delivery(table, TEXT, *written, gone=gone)
-            return delivery(job, tables, attempt=attempt, schema=schema, mode=mode)
+            return delivery(job, tables, attempt=attempt, schema=schema)
 
         return make
 
@@ -221,23 +221,6 @@ class SinkConformance:
 
         assert seen(place, "t") == ["stays"]
         assert sink.delivered("j2").tables == (("t", 0), ("never there", 0))
-
-    def test_append_leaves_what_is_there(self, place, sink, texts):
-        sink.deliver(texts("j1", f1=["old"]), CancelToken())
-
-        sink.deliver(texts("j2", mode="append", gone=[("j1", "f1")], f1=["new"]), CancelToken())
-
-        assert seen(place, "t") == ["new", "old"]
-        assert sink.delivered("j2").gone == ()
-
-    def test_mode_error_refuses_to_replace(self, place, sink, texts):
-        sink.deliver(texts("j1", mode="error", f1=["old"]), CancelToken())
-
-        with pytest.raises(UserProblem):
-            sink.deliver(texts("j2", mode="error", gone=[("j1", "f1")], f1=["new"]), CancelToken())
-
-        assert seen(place, "t") == ["old"]
-        assert sink.delivered("j2") is None
 
     def test_nothing_to_deliver_is_still_in_the_ledger(self, place, sink):
         sink.deliver(delivery("j1", table_delivery("t", TEXT)), CancelToken())

@@ -213,11 +213,6 @@ class KeepsWhatIsGone(Liar):
         return replace(table, gone=())
 
 
-class AlwaysAppends(Liar):
-    def changed(self, delivery):
-        return replace(delivery, mode="append")
-
-
 class KnowsOneWorkspace(Liar):
     def changed(self, delivery):
         return replace(delivery, schema="default")
@@ -311,7 +306,6 @@ class Raises(Liar):
         ("rows", Raises, "RuntimeError instead of a sentence: driver error 7"),
         ("redelivery", Doubles, "after a second attempt, there are 'a', 'a', 'b', 'c'"),
         ("replaced rows", KeepsWhatIsGone, "there are 'new', 'old 0', 'old 1'"),
-        ("modes", AlwaysAppends, "must not replace is not refused"),
         ("workspaces", KnowsOneWorkspace, "there are 'a', 'b'; wanted are 'a'"),
         ("all or nothing", TableByTable, "after one of two tables was refused"),
         ("foreign table", SwallowsRefusals, "a table of another program is not refused"),

@@ -181,7 +181,7 @@ def parts(tmp_path):
     return write
 
 
-def hard_delivery(parts, *, gone=(), mode="replace", folder="default", names=HARD_NAMES):
+def hard_delivery(parts, *, gone=(), folder="default", names=HARD_NAMES):
     """A table of every type, one of every name, and a quarantine table."""
     typed = (*(Column(f"as {word}", word) for word in TYPES), *LINEAGE)
     by_name = (*(Column(name, "string") for name in names), *LINEAGE)
@@ -191,7 +191,7 @@ def hard_delivery(parts, *, gone=(), mode="replace", folder="default", names=HAR
         table_delivery("t" * 200, by_name, parts(by_name, {names[0]: ["v"]}, job=J1)),
         table_delivery("nothing_quarantine", (*LINEAGE, *QUARANTINE)),
     ]
-    return delivery(J1, *tables, mode=mode, schema=folder)
+    return delivery(J1, *tables, schema=folder)
 
 
 def found(columns):
@@ -252,7 +252,7 @@ def everything_said(parts) -> list[tuple[str, tuple]]:
 
     server = Server(filled=False)
     sink = SqlServerSink(ADDRESS, connect=server.connect)
-    sink.deliver(hard_delivery(parts, gone=gone, mode="error"), CancelToken())
+    sink.deliver(hard_delivery(parts, gone=gone), CancelToken())
     return said + server.said
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from casparian.domain.cancel import CancelToken
-    from casparian.domain.results import Mode
     from casparian.sinks.base import Delivery, Sink
     from casparian.sinks.scratch import Place
 
@@ -93,7 +92,6 @@ class Trial:
         *,
         gone: Sequence[tuple[str, str]] = (),
         attempt: int = 1,
-        mode: Mode = "replace",
         schema: str = "default",
     ) -> Delivery:
         """A delivery of texts to one table, by file."""
@@ -101,7 +99,7 @@ class Trial:
             self.staged(TEXT, {"text": texts}, job=job, file=file) for file, texts in files.items()
         ]
         told = table_delivery(table, TEXT, *parts, gone=gone)
-        return delivery(job, told, attempt=attempt, schema=schema, mode=mode)
+        return delivery(job, told, attempt=attempt, schema=schema)
 
     def deliver(self, what: Delivery) -> None:
         """Deliver, until the whole trial is cancelled."""
@@ -334,18 +332,6 @@ def _replacing(trial: Trial) -> str:
     return "replaced rows leave, others stay, and the ledger says so"
 
 
-def _modes(trial: Trial) -> str:
-    table, old = trial.table(), trial.job()
-    trial.deliver(trial.texts(old, table, {"f1": ["old"]}))
-    gone = [(old, "f1")]
-    with _refused("a delivery that must not replace", UserProblem):
-        trial.deliver(trial.texts(trial.job(), table, {"f1": ["x"]}, gone=gone, mode="error"))
-    trial.expect("after it was refused", table, ["old"])
-    trial.deliver(trial.texts(trial.job(), table, {"f1": ["new"]}, gone=gone, mode="append"))
-    trial.expect("after rows were appended", table, ["new", "old"])
-    return "append leaves what is there, error refuses to replace it"
-
-
 def _workspaces(trial: Trial) -> str:
     table = trial.table()
     trial.deliver(trial.texts(trial.job(), table, {"f1": ["a"]}))
@@ -544,7 +530,6 @@ CHECKS: dict[str, Callable[[Trial], str]] = {
     "rows": _rows,
     "redelivery": _redelivery,
     "replaced rows": _replacing,
-    "modes": _modes,
     "workspaces": _workspaces,
     "all or nothing": _all_or_nothing,
     "foreign table": _foreign,

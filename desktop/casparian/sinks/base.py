@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from casparian.domain.addresses import Address
     from casparian.domain.cancel import CancelToken
     from casparian.domain.contracts import Column
-    from casparian.domain.results import Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class TableDelivery:
     rows: int = 0
     """Rows in all parts by their footers; a load that counts otherwise is refused."""
     gone: tuple[RowsOf, ...] = ()
-    """What leaves in the same step; empty in mode `append`."""
+    """What leaves in the same step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,6 @@ class Delivery:
     schema: str
     """Where the workspace's tables are: a folder, or a schema of the database."""
     tables: tuple[TableDelivery, ...]
-    mode: Mode = "replace"
 
     @property
     def rows(self) -> int:
@@ -107,8 +105,7 @@ class Sink(Protocol):
         """Stage and promote what a job delivers; see the module.
 
         Raises:
-            UserProblem: a table is there with other columns, a column cannot become what it must, or mode
-                `error` met rows that would be replaced.
+            UserProblem: a table is there with other columns, or a column cannot become what it must.
             EnvironmentProblem: unreachable, refused, full, or locked by another program; `.retryable`
                 where trying again may help. Nothing of the delivery is visible then.
             Cancelled: somebody asked to stop; nothing of the delivery is visible.

@@ -208,14 +208,14 @@ class DuckdbSink:
         place = _place(delivery.schema, table.name)
         if not table.columns:  # rows only leave
             if _is_ours(_columns(connection, _schema(delivery.schema), table.name)):
-                _take_out(connection, place, table, delivery.mode)
+                _take_out(connection, place, table)
             return
         refuse_twins(table.name, (one.name for one in table.columns))
         table = self._shape(connection, delivery.schema, table)
         plain = _is_plain(table, cancel)
         self._on_step("staged")
-        if table.gone and delivery.mode != "append":
-            _take_out(connection, place, table, delivery.mode)
+        if table.gone:
+            _take_out(connection, place, table)
         self._on_step("deleted")
         rows = _insert(connection, place, table, cancel, plain=plain) if table.parts else 0
         if rows != table.rows:
@@ -433,8 +433,8 @@ def _word(wide: str) -> str:
     return _WORDS.get(wide) or wide.lower()
 
 
-def _take_out(connection: _Connection, place: str, table: TableDelivery, mode: str) -> None:
-    """Remove the rows that the delivery replaces, or refuse it."""
+def _take_out(connection: _Connection, place: str, table: TableDelivery) -> None:
+    """Remove the rows that the delivery replaces."""
     gone = pa.table(
         {
             "job_id": pa.array([one.job_id for one in table.gone], pa.string()),
@@ -443,14 +443,7 @@ def _take_out(connection: _Connection, place: str, table: TableDelivery, mode: s
     )
     where = "(_cf_job_id, _cf_file_id) IN (SELECT (job_id, file_id) FROM gone)"
     with _known_as(connection, "gone", gone):
-        if mode != "error":
-            connection.execute(f"DELETE FROM {place} WHERE {where}")
-        elif connection.execute(f"SELECT 1 FROM {place} WHERE {where} LIMIT 1").fetchall():
-            raise UserProblem(
-                f"Rows of the same content are in {table.name} already",
-                "The output is set to refuse them",
-                "Set it to replace or to append, or remove the rows first",
-            )
+        connection.execute(f"DELETE FROM {place} WHERE {where}")
 
 
 def _insert(
@@ -581,10 +574,7 @@ def _take_back(connection: _Connection, job_id: str) -> None:
 def _record(connection: _Connection, delivery: Delivery) -> None:
     tables = [[one.name, one.rows] for one in delivery.tables]
     gone = [
-        [table.name, one.job_id, one.file_id]
-        for table in delivery.tables
-        for one in table.gone
-        if delivery.mode != "append"
+        [table.name, one.job_id, one.file_id] for table in delivery.tables for one in table.gone
     ]
     connection.execute(
         f"INSERT INTO {_LEDGER} VALUES (?, ?, ?, now(), ?, ?)",

@@ -23,7 +23,6 @@ import contextlib
 import json
 import threading
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote as percent
 
@@ -129,7 +128,6 @@ class PostgresSink:
     def deliver(self, delivery: Delivery, cancel: CancelToken) -> None:
         """Load, replace and record in one transaction."""
         cancel.check()
-        delivery = _settled(delivery)
         what = "The rows could not be delivered"
         with self._session(what, cancel) as session, session.stopped_by(cancel):
             _check_encoding(session, what)
@@ -456,20 +454,6 @@ def uri(address: Address, connect_s: int) -> str:
     more = "&".join(f"{percent(name)}={percent(value, safe='')}" for name, value in options.items())
     at = f"{login}@" if login else ""
     return f"postgresql://{at}{host}{port}/{percent(address.database, safe='')}?{more}"
-
-
-def _settled(delivery: Delivery) -> Delivery:
-    """The delivery with what its mode means for what would leave."""
-    if delivery.mode == "replace" or not any(one.gone for one in delivery.tables):
-        return delivery
-    if delivery.mode == "error":
-        name = next(one.name for one in delivery.tables if one.gone)
-        raise UserProblem(
-            f"Rows of the same content are in {name} already",
-            "The output is set to refuse them",
-            "Set it to replace or to append, or remove the rows first",
-        )
-    return replace(delivery, tables=tuple(replace(one, gone=()) for one in delivery.tables))
 
 
 def _check_encoding(session: _Session, what: str) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from casparian.domain.results import Mode
 
 PROCESSED_AT_US = 1_646_930_030_089_354
 """2022-03-10 16:33:50.089354 UTC."""
@@ -88,10 +87,9 @@ def delivery(
     *tables: TableDelivery,
     attempt: int = 1,
     schema: str = "default",
-    mode: Mode = "replace",
 ) -> Delivery:
     """What a job delivers."""
-    return Delivery(job, attempt, schema, tables, mode)
+    return Delivery(job, attempt, schema, tables)
 
 
 class CancelsAtCheck(CancelToken):

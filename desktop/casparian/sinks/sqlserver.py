@@ -216,11 +216,10 @@ class SqlServerSink:
             place = tsql.place(schema, table.name)
             if not table.columns:  # rows only leave
                 if _is_ours(_found(session, schema, table.name)):
-                    _take_out(session, place, table, delivery.mode)
+                    _take_out(session, place, table)
                 continue
             values = _shape(session, schema, table, stage)
-            if delivery.mode != "append":
-                _take_out(session, place, table, delivery.mode)
+            _take_out(session, place, table)
             self._on_step("deleted")
             session.run(tsql.insert(place, stage, table.columns, values))
             self._on_step("inserted")
@@ -235,7 +234,6 @@ class SqlServerSink:
                     (one.name, rows.job_id, rows.file_id)
                     for one in delivery.tables
                     for rows in one.gone
-                    if delivery.mode != "append"
                 ]
             ),
         )
@@ -519,19 +517,12 @@ def _keeps_digits(session: _Session, place: str, name: str, old: str, new: str) 
     return not session.rows(tsql.has_long_number(place, name))
 
 
-def _take_out(session: _Session, place: str, table: TableDelivery, mode: str) -> None:
-    """Remove the rows that the delivery replaces, or refuse it."""
+def _take_out(session: _Session, place: str, table: TableDelivery) -> None:
+    """Remove the rows that the delivery replaces."""
     files = defaultdict(list)
     for one in table.gone:
         files[one.job_id].append(one.file_id)
     for job_id, ids in files.items():
         for at in range(0, len(ids), tsql.BOUND_AT_ONCE):
             some = ids[at : at + tsql.BOUND_AT_ONCE]
-            if mode != "error":
-                session.run(tsql.take_out(place, len(some)), job_id, *some)
-            elif session.rows(tsql.find(place, len(some)), job_id, *some):
-                raise UserProblem(
-                    f"Rows of the same content are in {table.name} already",
-                    "The output is set to refuse them",
-                    "Set it to replace or to append, or remove the rows first",
-                )
+            session.run(tsql.take_out(place, len(some)), job_id, *some)

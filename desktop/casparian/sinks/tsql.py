@@ -338,20 +338,12 @@ def take_back(table: str) -> str:
 
 def take_out(table: str, files: int) -> str:
     """Remove the rows that a job read from some files: job, files."""
-    return f"DELETE FROM {table} WHERE {_rows_of(files)}"
-
-
-def find(table: str, files: int) -> str:
-    """A row that a job read from some files: job, files."""
-    return f"SELECT TOP (1) 1 FROM {table} WHERE {_rows_of(files)}"
+    some = ", ".join([_KEY] * files)
+    return f"DELETE FROM {table} WHERE [_cf_job_id] = {_KEY} AND [_cf_file_id] IN ({some})"
 
 
 _KEY = "CAST(? AS VARCHAR(36))"
 """The driver binds text as NVARCHAR, by which an index over VARCHAR is not searched."""
-
-
-def _rows_of(files: int) -> str:
-    return f"[_cf_job_id] = {_KEY} AND [_cf_file_id] IN ({', '.join([_KEY] * files)})"
 
 
 def insert(table: str, stage: str, columns: Sequence[Column], values: Sequence[str]) -> str:
