@@ -292,7 +292,7 @@ class SqlServerConnection(Connection):
 
     @override
     def explain(self, statement: str) -> pa.Table:
-        raise NotImplementedError("no EXPLAIN is let through")
+        raise UserProblem("SQL Server does not explain queries by a statement")
 
     @override
     def stream(self, sql: str, values: Sequence[object], rows: int) -> Iterator[pa.Table]:

@@ -82,15 +82,19 @@ class Backend(Protocol):
     def explained(self, error: DBAPIError) -> CasparianError | None:
         """The error as a sentence; None if it is a bug of ours."""
 
-    def set_aside(self, connection: sa.Connection, name: str, /) -> None:
-        """Give the schema another name; a file is moved by whoever has closed it."""
-
     def let_go(self) -> None:
         """See to it that nothing of it is open, and that a file is whole by itself.
 
         Raises:
             EnvironmentProblem: another program has it open.
         """
+
+
+class ServerBackend(Backend, Protocol):
+    """A database of a server, where the control plane has a schema."""
+
+    def set_aside(self, connection: sa.Connection, name: str, /) -> None:
+        """Give the schema another name."""
 
 
 class Sqlite:
@@ -186,10 +190,6 @@ class Sqlite:
             with suppress(OSError):
                 size += path.stat().st_size
         return size
-
-    def set_aside(self, _connection: sa.Connection, name: str, /) -> None:
-        """A file has no schema."""
-        raise NotImplementedError(name)
 
     def let_go(self) -> None:
         """Take the log into the file, which works only while nobody else has it open."""
@@ -522,6 +522,9 @@ def _lost(error: DBAPIError, place: str) -> EnvironmentProblem | None:
 
 def backend_for(place: Path | Address) -> Backend:
     """The backend for a sqlite file, or for the address of a server."""
-    if isinstance(place, Path):
-        return Sqlite(place)
-    return Postgres(place) if place.scheme == "postgres" else SqlServer(place)
+    return Sqlite(place) if isinstance(place, Path) else server_backend(place)
+
+
+def server_backend(address: Address) -> ServerBackend:
+    """The backend for the address of a server."""
+    return Postgres(address) if address.scheme == "postgres" else SqlServer(address)

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from casparian.domain.errors import EnvironmentProblem, UserProblem, from_os_error
 from casparian.domain.jobs import JobState, Progress
 from casparian.state import tables
-from casparian.state.backends import backend_for
+from casparian.state.backends import backend_for, server_backend
 from casparian.state.database import Store, converted, look, version_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def set_aside(place: Path | Address, at: datetime) -> str:
     """
     if isinstance(place, Path):
         return _file_aside(place, at)
-    backend = backend_for(place)
+    backend = server_backend(place)
     name = f"{backend.schema}_{at:%Y%m%d_%H%M%S}"
     with _begun(backend) as connection:
         if not sa.inspect(connection).get_table_names(schema=backend.schema):
