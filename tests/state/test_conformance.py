@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from casparian.domain.ids import JobId, WorkspaceId, new_id
 from casparian.domain.jobs import Job, JobState
 from casparian.services.jobs import JobService
 from casparian.state import tables
+from casparian.state.backends import Sqlite
 from casparian.state.database import Store, look
 from casparian.state.queue import LEASE
 from helpers import scripted
@@ -225,6 +227,23 @@ def test_programs_that_make_the_schema_at_the_same_moment_make_it_once(place):
 
     assert [one.communicate()[0] for one in programs] == ["0\n"] * 4
     assert look(place).schema_version == tables.SCHEMA_VERSION
+
+
+def test_those_who_open_a_new_file_at_the_same_moment_wait_for_each_other(tmp_path):
+    for number in range(100):
+        gate = threading.Barrier(6)
+
+        def opened(path, gate=gate):
+            gate.wait()
+            engine = Sqlite(path).engine()
+            with engine.connect() as connection:
+                mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+            engine.dispose()
+            return mode
+
+        with ThreadPoolExecutor(6) as pool:
+            found = [pool.submit(opened, tmp_path / f"{number}.sqlite") for _ in range(6)]
+            assert [one.result() for one in found] == ["wal"] * 6
 
 
 # --- The queue

@@ -120,9 +120,10 @@ class Sqlite:
     def _on_connect(connection: sqlite3.Connection, _record: Any) -> None:
         # sqlite3's own transaction handling would begin late and commit behind our back.
         connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+        # On a new file sqlite does not wait where two want this at once, since each might wait for the other.
+        _in_turn(connection, "PRAGMA journal_mode=WAL")
         for pragma in (
-            f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
-            "journal_mode=WAL",
             "foreign_keys=ON",
             # As on servers: folders whose names differ in case are two.
             "case_sensitive_like=ON",
@@ -138,9 +139,6 @@ class Sqlite:
     def begin(self, connection: sa.Connection, kind: Kind) -> None:
         """Begin; one that is to write waits for its turn.
 
-        sqlite's own waiting doubles its naps up to 100 ms, and lets whoever comes just then go first: of
-        eight processes one waited for seconds. Short naps of random length are fair, and no slower.
-
         A claim or heartbeat that a power cut takes back leaves a job that waits, or whose lease runs out
         sooner: neither is worth a wait for the disk, which the next unit that writes makes up for.
         """
@@ -155,17 +153,9 @@ class Sqlite:
         raw: Any = connection.connection.dbapi_connection
         raw.execute("PRAGMA busy_timeout=0")
         try:
-            until = time.monotonic() + BUSY_TIMEOUT_S
-            while True:
-                try:
-                    raw.execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError as error:
-                    busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
-                    if not busy or time.monotonic() > until:
-                        raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
-                    time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311  (no secret)
-                else:
-                    return
+            _in_turn(raw, "BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            raise sa.exc.OperationalError("BEGIN IMMEDIATE", None, error) from error
         finally:
             raw.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
 
@@ -237,6 +227,28 @@ _SQLITE_CODES: dict[int, tuple[str, str, bool]] = {
     sqlite3.SQLITE_CORRUPT: ("is damaged", "Move it aside; outputs can be attached again", False),
     sqlite3.SQLITE_NOTADB: ("is not a state store", "Move it aside or choose another home", False),
 }
+
+
+def _in_turn(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute a statement once nobody has the file locked.
+
+    sqlite's own waiting doubles its naps up to 100 ms, and lets whoever comes just then go first: of
+    eight processes one waited for seconds. Short naps of random length are fair, and no slower.
+
+    Raises:
+        sqlite3.OperationalError: it failed, or was locked out for `BUSY_TIMEOUT_S`.
+    """
+    until = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            busy = (error.sqlite_errorcode & 0xFF) == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311  (no secret)
+        else:
+            return
 
 
 class _Server:
