@@ -236,5 +236,10 @@ def see_the_window(machine: Machine, folder: Path) -> None:
         assert colours >= MANY
     finally:
         window.terminate()
-        window.communicate(timeout=30)
+        try:
+            window.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            window.kill()
+            window.communicate()
+            raise
     assert window.returncode == 0
