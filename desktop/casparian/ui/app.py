@@ -273,16 +273,21 @@ def _run(
             instance.listen()
         if share := network_share(settings.home):
             window.warn_of_share(share)
-        with _ends_on_signal(app):
+        with _ends_on_signal(app, window):
             code = int(loop.run_forever())
         return RESTART if window.is_restarting else code
 
 
 @contextmanager
-def _ends_on_signal(app: QApplication) -> Iterator[None]:
-    """End in order when the system or a person at a terminal asks the process to."""
+def _ends_on_signal(app: QApplication, window: MainWindow) -> Iterator[None]:
+    """End in order, without a question, when the system or a person at a terminal asks the process to."""
+
+    def end(*_: object) -> None:
+        window.leave()
+        app.exit(0)  # quit() would ask the windows again
+
     asked = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(one, lambda *_: app.quit()) for one in asked]
+    before = [signal.signal(one, end) for one in asked]
     # A handler of Python's runs when Python does: an idle window has to wake up for it.
     pulse = QTimer()
     pulse.timeout.connect(lambda: None)

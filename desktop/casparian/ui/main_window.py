@@ -345,7 +345,7 @@ class MainWindow(QMainWindow):
                 f"{formats.count(self._jobs_at_work, 'job')} stop and begin anew the next time; nothing "
                 "half-done is kept.",
                 verb,
-                self._leave,
+                self.leave,
             ).rejected.connect(self._stay)
             return
         self.guide.close()
@@ -359,7 +359,8 @@ class MainWindow(QMainWindow):
         self._is_restarting = True
         self.close()
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Close without asking, whatever is at work."""
         self._is_leaving = True
         self.close()
 
