@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from casparian import assets
+
 ROUND = """
 import sys
 from pathlib import Path
@@ -57,6 +59,43 @@ def test_settings_that_do_not_hold_are_said_before_any_window(start, tmp_path):
     assert ended.returncode == 2
     assert "config.toml" in ended.stderr
     assert "theme" in ended.stderr
+
+
+SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+from PySide6.QtCore import QTimer
+from casparian.ui import app, problems
+from casparian.ui.main_window import MainWindow
+
+def asked(*_):
+    print("asked", flush=True)
+    os._exit(9)
+problems.confirm = asked
+
+shown = MainWindow.show
+def show(window):
+    shown(window)
+    timer = QTimer(window)
+    def look():
+        if window._jobs_at_work:
+            timer.stop()
+            print("at work", flush=True)
+            os.kill(os.getpid(), getattr(signal, sys.argv[3]))
+    timer.timeout.connect(look)
+    timer.start(1)
+MainWindow.show = show
+sys.exit(app.main(Path(sys.argv[1]), "", [sys.argv[2].encode()]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it ends a process at once")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_ends_the_program_in_order_though_jobs_are_at_work(start, tmp_path, name):
+    home = tmp_path / "home"
+    ended = start(SIGNALLED, home, assets.folder("sample"), name)
+    assert (ended.stdout, ended.returncode) == ("at work\n", 0), ended.stderr
+    assert not list((home / "staging").iterdir())
 
 
 FIRST = """
