@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from casparian.catalog.elsewhere import Database, SinkReader
+from casparian.catalog.databases import Database
+from casparian.catalog.elsewhere import SinkReader
 from casparian.catalog.sqlserver import DESCRIBE, SqlServer, SqlServerConnection
 from casparian.catalog.statements import SQL_SERVER, check_query
 from casparian.domain.addresses import parse

@@ -25,8 +25,8 @@ import pyarrow as pa
 from typing_extensions import override
 
 from casparian.catalog import guard
+from casparian.catalog.databases import Connection, DatabaseDialect, Described, Reading
 from casparian.catalog.dialects import DuckDb
-from casparian.catalog.elsewhere import Connection, DatabaseDialect, Described, Reading
 from casparian.catalog.reader import FUNCTIONS
 from casparian.catalog.session import with_place
 from casparian.catalog.sql import from_duckdb, readable, shape_of

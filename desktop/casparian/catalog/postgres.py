@@ -27,8 +27,8 @@ import pyarrow as pa
 from psycopg.conninfo import make_conninfo
 from typing_extensions import override
 
+from casparian.catalog.databases import Connection, DatabaseDialect, Described, Reading
 from casparian.catalog.dialects import TEXTS, Scalar, has_case, is_plain_number
-from casparian.catalog.elsewhere import Connection, DatabaseDialect, Described, Reading
 from casparian.catalog.sql import readable
 from casparian.catalog.statements import POSTGRES, Checked, check_query
 from casparian.domain.errors import CasparianError, UserProblem

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from typing_extensions import override
 
+from casparian.catalog.databases import Connection, DatabaseDialect, Described, Reading
 from casparian.catalog.dialects import TEXTS, Scalar, has_case
-from casparian.catalog.elsewhere import Connection, DatabaseDialect, Described, Reading
 from casparian.catalog.statements import SQL_SERVER, Checked, check_query
 from casparian.domain.errors import CasparianError, UserProblem
 from casparian.duck import checked
@@ -242,10 +242,6 @@ class SqlServer(DatabaseDialect):
     @override
     def part(self, offset: int, limit: int) -> str:
         return f" OFFSET {offset} ROWS FETCH NEXT {limit} ROWS ONLY"
-
-    @override
-    def of_keys(self, keys: Sequence[int]) -> str:
-        raise NotImplementedError("rows have no places")
 
     @override
     def counted(self) -> str:
