@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -170,12 +171,14 @@ class Stalls:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def start(self) -> None:
+        gc.freeze()  # as the program does once all is loaded
         self._on_beat()
         self.longest_ms = 0.0
         self._timer.start(5)
         self._watcher.start()
 
     def stop(self) -> None:
+        gc.unfreeze()
         self._over.set()
         self._timer.stop()
         if self._watcher.is_alive():

@@ -314,6 +314,9 @@ def opened(
     slots = PoolExecutor(settings.workers, "worker slots")
     short, long = PoolExecutor(SHORT_THREADS, "short"), PoolExecutor(LONG_THREADS, "long")
     services = open_services(settings, slots)
+    # What is loaded by now stays: the collector need not look through it, which takes up to 80 ms each time
+    # and may come in the middle of painting.
+    gc.freeze()
     bridge = EventBridge(services.bus)
     tasks = Tasks(loop, short, long)
     window = MainWindow(services, tasks, bridge, workspace)
@@ -333,6 +336,7 @@ def opened(
                 logger.warning("work was still going on %s s after the end", POOL_DEADLINE_S)
         bridge.close()
         services.close()
+        gc.unfreeze()
         _destroy(window, tasks, bridge)
 
 
