@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, QTimer
 
 from casparian import ui
 from casparian.domain.cancel import CancelToken
@@ -169,6 +169,28 @@ def test_a_refresh_asks_once_at_a_time_and_once_more_if_it_went_stale(qtbot, tas
     assert len(asked) == 1
     go.set()
     qtbot.waitUntil(lambda: answers == [1, 2])
+
+
+def test_a_refresh_that_is_stopped_asks_no_more_though_it_went_stale(qtbot, tasks, owner):
+    asked, answers = [], []
+
+    def ask():
+        asked.append(len(asked))
+        return lambda: None
+
+    def done(answer):
+        answers.append(answer)
+        refresh.soon()
+
+    refresh = Refresh(tasks, owner, ask, done, pytest.fail, pause_ms=50)
+    refresh.soon()
+    qtbot.waitUntil(lambda: answers == [None])
+    pause = refresh.findChild(QTimer)
+    assert pause.isActive()
+    refresh.stop()
+    assert not pause.isActive()  # which may be over before the refresh is gone
+    qtbot.wait(100)
+    assert len(asked) == 1
 
 
 def test_nothing_in_the_window_runs_an_event_loop_of_its_own():

@@ -120,8 +120,7 @@ class Targets(QObject):
         """Forget those of another workspace, and ask those of this one."""
         if self._workspace is None or workspace.id != self._workspace.id:
             for one in self._asking.values():
-                self._tasks.drop(one, "refresh")
-                one.deleteLater()
+                one.stop()
             self._asking, self._listings = {}, {}
             self.changed.emit()
         self._workspace = workspace
@@ -152,7 +151,7 @@ class Targets(QObject):
             for one in targets
         }
         for key in [one for one in self._asking if one not in self._listings]:
-            self._asking.pop(key).deleteLater()
+            self._asking.pop(key).stop()
         for one in targets:
             if one.key not in self._asking:
                 self._asking[one.key] = Refresh(

@@ -255,6 +255,12 @@ class Refresh(QObject, Generic[T]):
             long=self._long,
         )
 
+    def stop(self) -> None:
+        """Nobody wants to know any more: drop what is on its way, and ask nothing until it is gone."""
+        self._pause.stop()
+        self._tasks.drop(self, "refresh")
+        self.deleteLater()
+
     def _on_done(self, result: T) -> None:
         self._rest()
         self._done(result)
